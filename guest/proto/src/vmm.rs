@@ -1,0 +1,146 @@
+//! Messages between the shim (or `chitin run`) and the VMM, over the inherited socket pair (descriptor 3 of the VMM).
+//!
+//! File descriptors travel by `SCM_RIGHTS` with the frame's first byte; every message says how many it carries.
+//! A dropped control socket ends the VMM.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// What the VMM is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Blank → Attached: sizes of the machine. No descriptors.
+    Configure(MachineConfig),
+    /// Adds a directory tree to virtio-fs; it appears as the entry `name` of the FUSE root directory. Carries one
+    /// descriptor: an `O_PATH` directory (or regular file, for a bind mount of a file). Allowed while running.
+    AttachShare(Share),
+    /// Takes a share away; open files of it stay usable. No descriptors.
+    DetachShare {
+        /// Name given at attach.
+        name: String,
+    },
+    /// Ties host vsock port `port` to a stream descriptor (socket, pipe end, FIFO, tty); one connection of the guest
+    /// to that port is bridged to it. Carries one descriptor. Allowed while running.
+    AttachStream {
+        /// Host port, [`crate::vsock::PORT_CONTROL`] for the sentry's control channel.
+        port: u32,
+        /// Which way bytes go.
+        direction: Direction,
+    },
+    /// Attached → Running. No descriptors.
+    Start,
+    /// Running → Paused: returns when no vCPU runs guest code.
+    Pause,
+    /// Paused → Running.
+    Resume,
+    /// Counters of the machine.
+    Stats,
+    /// Ends the VM at once; the VMM exits with status 0 after its reply.
+    Stop,
+}
+
+/// Sizes and switches of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineConfig {
+    /// [`crate::VERSION`] of the sender.
+    pub version: u32,
+    /// Virtual CPUs, 1 to [`crate::layout::MAX_CPUS`].
+    pub cpus: u32,
+    /// Bytes of guest RAM, a multiple of 2 MiB, at least 16 MiB.
+    pub ram_bytes: u64,
+    /// Most log bytes per second that the VMM passes on; the rest is dropped and counted.
+    pub log_bytes_per_second: u32,
+}
+
+/// A directory tree of the host, as the guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Entry of the FUSE root directory; no `/`, not empty, at most 64 bytes.
+    pub name: String,
+    /// Whether the guest may change it; a change of a read-only share fails with `EROFS` in the VMM.
+    pub access: Access,
+    /// Who else may change it, which decides what may be cached.
+    pub policy: CachePolicy,
+}
+
+/// May the guest write?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Reads only.
+    ReadOnly,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+/// Who else changes a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CachePolicy {
+    /// Nobody: entries, attributes and pages are cached for ever.
+    Immutable,
+    /// Nobody but this guest: write-back.
+    Exclusive,
+    /// Others too: close-to-open.
+    Shared,
+}
+
+/// Direction of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// Both ways (a socket or a tty).
+    Both,
+    /// The descriptor is read; the guest receives.
+    ToGuest,
+    /// The guest sends; the descriptor is written.
+    FromGuest,
+}
+
+/// Answer to a [`Request`], with the same frame id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// Answer to [`Request::Stats`].
+    Stats(Stats),
+    /// Not done: what failed, naming the thing.
+    Failed(String),
+}
+
+/// Counters since start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Returns of `KVM_RUN` to user space by reason, for all vCPUs.
+    pub exits: Vec<(String, u64)>,
+    /// Requests served, by device queue (`fs.1`, `vsock.tx`).
+    pub requests: Vec<(String, u64)>,
+    /// Log bytes dropped by the rate limit.
+    pub log_dropped: u64,
+    /// ns from the VMM's `Configure` to the guest's first user instruction, 0 before it.
+    pub first_user_ns: u64,
+    /// ns of CPU time of all vCPU threads.
+    pub vcpu_ns: u64,
+}
+
+/// What the VMM tells by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A line of the guest's log.
+    Log(String),
+    /// The VM has ended; the VMM exits after it.
+    Ended(EndReason),
+}
+
+/// Why a VM ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The guest powered off in order.
+    Orderly,
+    /// [`Request::Stop`].
+    Stopped,
+    /// The sentry panicked or met an exception in ring 0; the text is its report.
+    Panic(String),
+    /// Triple fault, KVM internal error or the like; with the last lines of the log.
+    Crash(String),
+    /// The guest broke a device's rules; which and how.
+    Violation(String),
+}

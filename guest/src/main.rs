@@ -1,0 +1,2 @@
+//! The Chitin guest kernel.
+fn main() {}
