@@ -22,6 +22,9 @@ pub enum Request {
     },
     /// Ties host vsock port `port` to a stream descriptor (socket, pipe end, FIFO, tty); one connection of the guest
     /// to that port is bridged to it. Carries one descriptor. Allowed while running.
+    ///
+    /// The descriptor is `O_NONBLOCK` where the sender could make it so without changing an open file that others
+    /// use; it may also be a regular file (never polled, written and read at once) or a blocking one.
     AttachStream {
         /// Host port, [`crate::vsock::PORT_CONTROL`] for the sentry's control channel.
         port: u32,
@@ -128,6 +131,12 @@ pub enum Event {
     Log(String),
     /// The VM has ended; the VMM exits after it.
     Ended(EndReason),
+    /// The guest has ended its side of an attached stream, or its connection was reset: every byte that it sent has
+    /// been written to the descriptor, and the VMM has closed its copy of it.
+    StreamClosed {
+        /// Port given at attach.
+        port: u32,
+    },
 }
 
 /// Why a VM ended.
