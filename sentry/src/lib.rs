@@ -1,1 +1,23 @@
-//! chitin-sentry
+//! The sentry: the Linux system-call ABI in safe Rust. It knows no hardware and no hypervisor.
+//!
+//! Rooms, higher ones first; a lower room does not name a higher one:
+//! `syscall → {task, exec, signal, fs, net, mm, ipc, time} → objects (file, node, mapping, wait) → platform`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "hosted"))]
+extern crate std;
+
+pub mod abi;
+pub mod platform;
+pub mod user;
+
+/// Starts the sentry on the installed platform: the boot thread's body.
+///
+/// Brings up the root file systems and the control channel, and serves until the machine is powered off.
+pub fn main(sleeper: &chitin_core::sleep::Sleeper) {
+    let _ = sleeper;
+    platform::get().log("sentry: no rooms yet\n");
+    platform::get().power_off(chitin_proto::layout::PowerOff::Orderly);
+}

@@ -1,0 +1,36 @@
+//! What the substrate needs from below: installed once at boot by the platform.
+
+use crate::once::Once;
+use core::task::Waker;
+
+/// Services of the platform. All may be called with spin locks held, except [`Hooks::park`].
+pub trait Hooks: Sync {
+    /// Index of the CPU that runs the caller.
+    fn cpu(&self) -> usize;
+    /// Called in each round of waiting for a contended spin lock. The hosted platform lets another thread run.
+    fn relax(&self);
+    /// Called before each acquisition of a lock; the hosted platform's seeded scheduler may switch here.
+    fn lock_point(&self) {}
+    /// Stack of locks held by the caller, for the order check of debug builds.
+    fn held_locks(&self) -> &crate::lock::HeldLocks;
+    /// Monotonic time in ns since boot.
+    fn now_ns(&self) -> u64;
+    /// Sleeps until the waker of the calling thread is woken or `deadline_ns` (monotonic) passes. A wake-up that
+    /// came since the last return makes it return at once. May return early.
+    fn park(&self, deadline_ns: Option<u64>);
+    /// A handle that wakes the calling thread.
+    fn waker(&self) -> Waker;
+    /// Lets other runnable threads have the CPU.
+    fn yield_now(&self);
+}
+
+static HOOKS: Once<&'static dyn Hooks> = Once::new();
+
+/// Installs the hooks. The first call wins.
+pub fn install(hooks: &'static dyn Hooks) {
+    HOOKS.set(hooks);
+}
+
+pub(crate) fn get() -> Option<&'static dyn Hooks> {
+    HOOKS.get().copied()
+}

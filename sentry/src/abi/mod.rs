@@ -1,0 +1,5 @@
+//! Wire types and constants of the Linux x86-64 ABI; no logic.
+
+pub mod errno;
+
+pub use errno::Errno;

@@ -1,0 +1,1 @@
+//! The hosted platform: std threads, a seed decides who runs. For tests.

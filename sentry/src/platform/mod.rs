@@ -1,0 +1,267 @@
+//! The platform boundary: what the sentry needs of whatever runs it.
+//!
+//! Three platforms are planned for: bare metal (`guest/`), [`hosted`] for tests, and processes on a host without usable
+//! KVM. The sentry reaches its platform by [`get`], set once at boot. Sleeping, waking, CPU number and the monotonic
+//! clock come from [`chitin_core::hooks`]; frames from [`chitin_core::frame`].
+//!
+//! The platform calls up by two ways only: the body given to [`Platform::spawn`], and [`DeviceEvents`].
+
+use crate::user::UserAddr;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bitflags::bitflags;
+use chitin_core::cpu::{ExitRequest, UserContext, Xstate};
+use chitin_core::frame::Frame;
+use chitin_core::once::Once;
+use chitin_core::sleep::Sleeper;
+
+#[cfg(any(test, feature = "hosted"))]
+pub mod hosted;
+
+/// Body of a kernel thread.
+pub type ThreadBody = Box<dyn FnOnce(&Sleeper) + Send>;
+
+/// Memory (heap, stack or frames) is exhausted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// What runs the sentry.
+pub trait Platform: Sync + Send {
+    /// Starts a kernel thread. The thread ends when `body` returns.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when there is no stack for it.
+    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<(), OutOfMemory>;
+
+    /// An empty address space.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when there is no root table for it.
+    fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory>;
+
+    /// Runs user code until it traps. Returns [`Trap::Interrupt`] without running any when `exit` is set.
+    fn run_user(&self, context: &mut UserContext, space: &Arc<dyn Space>, exit: &ExitRequest) -> Trap;
+
+    /// Brings `xstate.area` up to date when the newest state is in CPU registers, and makes the next
+    /// [`Platform::run_user`] load it from there again, so that it may be read, copied or changed.
+    fn flush_xstate(&self, xstate: &mut Xstate);
+
+    /// Bytes of an [`Xstate`] area, and the XCR0 mask of components in it.
+    fn xstate_layout(&self) -> (usize, u64);
+
+    /// Interrupts user code on `cpu` so that it tests its [`ExitRequest`].
+    fn kick(&self, cpu: usize);
+
+    /// CPUs that may run user code.
+    fn cpus(&self) -> usize;
+
+    /// Wall clock: ns since the epoch.
+    fn realtime_ns(&self) -> u64;
+
+    /// Fills `bytes` with entropy fit for cryptographic keys.
+    fn entropy(&self, bytes: &mut [u8]);
+
+    /// Frames that user space maps read-only and executable as its vDSO image, and after it the data page(s) the image
+    /// reads; empty when the platform has none. See `exec`.
+    fn vdso(&self) -> &[Frame];
+
+    /// Writes to the kernel log.
+    fn log(&self, text: &str);
+
+    /// Ends the sandbox.
+    fn power_off(&self, reason: chitin_proto::layout::PowerOff) -> !;
+
+    /// The file channel to the host, `None` when the machine has none.
+    fn fuse(&self) -> Option<&dyn FuseChannel>;
+
+    /// The socket device, `None` when the machine has none.
+    fn vsock(&self) -> Option<&dyn VsockPort>;
+}
+
+static PLATFORM: Once<&'static dyn Platform> = Once::new();
+
+/// Sets the platform; the first call wins.
+pub fn install(platform: &'static dyn Platform) {
+    PLATFORM.set(platform);
+}
+
+/// The platform.
+///
+/// # Panics
+/// Before [`install`], which boot calls first.
+#[must_use]
+#[expect(clippy::expect_used, reason = "boot installs the platform before anything else runs")]
+pub fn get() -> &'static dyn Platform {
+    *PLATFORM.get().expect("platform is installed at boot")
+}
+
+/// Why user code stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// `SYSCALL`; the number is in `regs.orig_rax`, `regs.rip` is after the instruction, `rcx` and `r11` are clobbered
+    /// as the instruction does.
+    Syscall,
+    /// Page fault.
+    PageFault {
+        /// Faulting address (CR2); may be any 64-bit value.
+        address: u64,
+        /// What was attempted.
+        access: Access,
+    },
+    /// Any other exception, by its vector, with the error code or 0. Vectors as in the Intel SDM vol. 3, 6.3.1.
+    Exception {
+        /// 0 #DE, 1 #DB, 3 #BP, 4 #OF, 5 #BR, 6 #UD, 7 #NM, 11 #NP, 12 #SS, 13 #GP, 16 #MF, 17 #AC, 19 #XM.
+        vector: u8,
+        /// Error code.
+        code: u32,
+    },
+    /// An interrupt was served, or the exit request was set: look at pending work and run again.
+    Interrupt,
+}
+
+/// Kind of an access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+bitflags! {
+    /// What user code may do with a page.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Perm: u8 {
+        /// Readable; x86 cannot express a mapping that is not.
+        const READ = 1;
+        /// Writable.
+        const WRITE = 2;
+        /// Executable.
+        const EXECUTE = 4;
+    }
+}
+
+/// A page that user memory is copied from or to is not mapped that way: the copy stopped there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyFault {
+    /// Bytes copied before.
+    pub done: usize,
+}
+
+/// The hardware's view of an address space: a cache of the sentry's page index that may be discarded at any time.
+///
+/// All methods may be called from any thread; none sleeps. Ranges are page aligned, below
+/// [`chitin_proto::layout::USER_END`].
+pub trait Space: Send + Sync {
+    /// Maps `frame` at page `at`, replacing what was there. The space does not own the frame: the page index keeps it
+    /// alive until after [`Space::unmap`] of the page has returned.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when a table cannot be allocated.
+    fn map(&self, at: UserAddr, frame: &Frame, perm: Perm) -> Result<(), OutOfMemory>;
+
+    /// Takes the write permission from every page of the range, on all CPUs when it returns.
+    fn write_protect(&self, from: UserAddr, pages: usize);
+
+    /// Changes the permission of the mapped pages of the range to at most `perm`, on all CPUs when it returns.
+    fn restrict(&self, from: UserAddr, pages: usize, perm: Perm);
+
+    /// Removes every page of the range, on all CPUs when it returns.
+    fn unmap(&self, from: UserAddr, pages: usize);
+
+    /// Copies from user memory as user code could read it.
+    ///
+    /// # Errors
+    /// [`CopyFault`] at the first page that is not mapped readable.
+    fn copy_in(&self, from: UserAddr, to: &mut [u8]) -> Result<(), CopyFault>;
+
+    /// Copies to user memory as user code could write it.
+    ///
+    /// # Errors
+    /// [`CopyFault`] at the first page that is not mapped writable.
+    fn copy_out(&self, to: UserAddr, from: &[u8]) -> Result<(), CopyFault>;
+
+    /// Reads the aligned word at `at`.
+    ///
+    /// # Errors
+    /// [`CopyFault`] when it is not mapped readable.
+    fn load_u32(&self, at: UserAddr) -> Result<u32, CopyFault>;
+
+    /// Stores `new` in the aligned word at `at` if it holds `current`; returns what it held.
+    ///
+    /// # Errors
+    /// [`CopyFault`] when it is not mapped writable.
+    fn compare_exchange_u32(&self, at: UserAddr, current: u32, new: u32) -> Result<u32, CopyFault>;
+}
+
+/// What device drivers tell the sentry. Called with interrupts off on any CPU: implementations only mark and wake.
+pub trait DeviceEvents: Sync {
+    /// Packets may have arrived, or room for sending may be there.
+    fn vsock_ready(&self);
+}
+
+static EVENTS: Once<&'static dyn DeviceEvents> = Once::new();
+
+/// Sets who hears of device events; the first call wins.
+pub fn set_device_events(events: &'static dyn DeviceEvents) {
+    EVENTS.set(events);
+}
+
+/// For platforms: who hears of device events, once the sentry has said so.
+#[must_use]
+pub fn device_events() -> Option<&'static dyn DeviceEvents> {
+    EVENTS.get().copied()
+}
+
+/// Part of a request or answer of the file channel.
+#[derive(Debug)]
+pub enum Segment {
+    /// Bytes of the kernel heap; the driver copies them to or from frames of its own.
+    Bytes(Vec<u8>),
+    /// Part of a frame, read or written by the host in place.
+    Frame {
+        /// The frame.
+        frame: Frame,
+        /// First byte.
+        offset: u16,
+        /// Bytes, at most to the end of the frame.
+        len: u16,
+    },
+}
+
+/// A finished request.
+#[derive(Debug)]
+pub struct FuseAnswer {
+    /// The segments given for the answer; of [`Segment::Bytes`] as many bytes as were written.
+    pub segments: Vec<Segment>,
+    /// Bytes written by the host in all.
+    pub len: usize,
+}
+
+/// The request channel of virtio-fs. A request is submitted once and awaited, never retried.
+pub trait FuseChannel: Sync {
+    /// Sends `request` and sleeps until the host has answered into `answer` (header first). `answer` is empty for
+    /// `FORGET`, which is not answered: the call returns when the request is queued.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when the request could not be set up.
+    fn call(
+        &self,
+        sleeper: &Sleeper,
+        request: Vec<Segment>,
+        answer: Vec<Segment>,
+    ) -> Result<FuseAnswer, OutOfMemory>;
+}
+
+/// The packet device below stream sockets to the host (virtio-vsock).
+pub trait VsockPort: Sync {
+    /// Queues one packet; `None` when the queue is full ([`DeviceEvents::vsock_ready`] tells when to try again).
+    fn try_send(&self, header: &chitin_proto::vsock::Header, payload: &[u8]) -> Option<()>;
+
+    /// Takes one received packet; the payload replaces `payload`'s contents. The length is the device's word: it is at
+    /// most [`chitin_proto::vsock::MAX_PAYLOAD`], and `header.len` may disagree with it.
+    fn try_receive(&self, payload: &mut Vec<u8>) -> Option<chitin_proto::vsock::Header>;
+}
