@@ -10,8 +10,15 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+pub mod cache;
+pub mod fs;
+pub mod mm;
 pub mod platform;
+pub mod security;
+pub mod syscall;
+pub mod task;
 pub mod user;
+pub mod wait;
 
 /// Starts the sentry on the installed platform: the boot thread's body.
 ///

@@ -184,6 +184,59 @@ pub trait Space: Send + Sync {
     /// [`CopyFault`] at the first page that is not mapped writable.
     fn copy_out(&self, to: UserAddr, from: &[u8]) -> Result<(), CopyFault>;
 
+    /// Copies `len` bytes of `frame` from `offset` to user memory.
+    ///
+    /// # Errors
+    /// As [`Space::copy_out`].
+    fn copy_out_frame(
+        &self,
+        to: UserAddr,
+        frame: &Frame,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), CopyFault> {
+        let mut bounce = [0; 512];
+        let mut done = 0;
+        while done < len {
+            let part = bounce.get_mut(..(len - done).min(512)).unwrap_or_default();
+            let got = frame.copy_out(offset + done, part);
+            let part = part.get(..got).unwrap_or_default();
+            let Some(at) = to.checked_add(done as u64).filter(|_| got > 0) else {
+                return Err(CopyFault { done });
+            };
+            self.copy_out(at, part).map_err(|fault| CopyFault { done: done + fault.done })?;
+            done += got;
+        }
+        Ok(())
+    }
+
+    /// Copies `len` bytes of user memory into `frame` at `offset`.
+    ///
+    /// # Errors
+    /// As [`Space::copy_in`].
+    fn copy_in_frame(
+        &self,
+        from: UserAddr,
+        frame: &Frame,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), CopyFault> {
+        let mut bounce = [0; 512];
+        let mut done = 0;
+        while done < len {
+            let part = bounce.get_mut(..(len - done).min(512)).unwrap_or_default();
+            let Some(at) = from.checked_add(done as u64) else { return Err(CopyFault { done }) };
+            let copied = self.copy_in(at, part);
+            let good = copied.map_or_else(|fault| fault.done, |()| part.len());
+            let put = frame.copy_in(offset + done, part.get(..good).unwrap_or_default());
+            done += put;
+            if copied.is_err() || put < good || put == 0 {
+                return Err(CopyFault { done });
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the aligned word at `at`.
     ///
     /// # Errors

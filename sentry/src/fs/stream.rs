@@ -1,0 +1,74 @@
+//! [`Stream`]: open files that are not positioned: pipes, sockets, ttys, eventfds, character devices. They never sleep.
+
+use crate::abi::Errno;
+use crate::fs::Attr;
+use crate::user::{IoReader, IoWriter, UserMemory};
+use crate::wait::{PollMask, PollTable, Pollable, Stop, Waiter};
+use alloc::string::String;
+use core::any::Any;
+
+/// What an ioctl may use.
+pub struct IoctlCx<'a> {
+    /// Memory of the caller.
+    pub user: UserMemory<'a>,
+    /// The caller, if the command waits.
+    pub waiter: Waiter<'a>,
+    /// Who calls: process, process group and session ids, for terminals.
+    pub caller: Caller,
+}
+
+/// Ids of the caller of an ioctl.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    /// Process id.
+    pub pid: u32,
+    /// Process group.
+    pub pgid: u32,
+    /// Session.
+    pub sid: u32,
+}
+
+/// A stream behind an open file.
+pub trait Stream: Send + Sync + Any {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// [`Stop`]; `Ok(0)` is end of file.
+    fn try_read(&self, to: &mut IoWriter<'_>) -> Result<usize, Stop>;
+
+    /// Writes what fits.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop>;
+
+    /// See [`Pollable::poll`].
+    fn poll(&self, table: Option<&mut PollTable>) -> PollMask;
+
+    /// Device-specific commands.
+    ///
+    /// # Errors
+    /// `ENOTTY` for a command that the stream does not know.
+    fn ioctl(&self, cx: &IoctlCx<'_>, command: u32, argument: u64) -> Result<usize, Errno> {
+        let _ = (cx, command, argument);
+        Err(Errno::ENOTTY)
+    }
+
+    /// What fstat(2) says, when no node of a file system stands behind the stream.
+    fn attr(&self) -> Attr;
+
+    /// What readlink of `/proc/self/fd/N` says, such as `pipe:[7]`, when no path stands behind the stream.
+    fn name(&self) -> String;
+
+    /// The last descriptor of the open file was closed.
+    fn released(&self) {}
+
+    /// For `downcast_ref` to the concrete stream.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl Pollable for dyn Stream {
+    fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
+        Stream::poll(self, table)
+    }
+}

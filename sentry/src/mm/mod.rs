@@ -1,0 +1,5 @@
+//! Address spaces of processes: areas, the page index, faults, fork.
+
+mod space;
+
+pub use space::{FaultError, Mm};

@@ -1,0 +1,5 @@
+//! Credentials and capabilities (credentials(7), capabilities(7)).
+
+mod creds;
+
+pub use creds::{ALL_CAPABILITIES, Capability, Creds};
