@@ -59,6 +59,9 @@ pub struct TimePage {
     pub realtime_ns: u64,
     /// CLOCK_BOOTTIME of the host at the pairing, ns.
     pub boottime_ns: u64,
+    /// Guest TSC just before the first return to user mode. Written once by the guest, 0 before; read by the VMM for
+    /// [`crate::vmm::Stats::first_user_ns`].
+    pub first_user_tsc: u64,
 }
 
 /// Header of the log ring at [`crate::layout::LOG_OFFSET`]; text follows it.

@@ -1,0 +1,76 @@
+//! `chitin-vmm boot`: boots a guest kernel without a shim and prints its log; a development aid.
+
+use crate::machine::image::Image;
+use crate::sandbox::poll::{Poll, Source};
+use crate::sandbox::{Happening, Sandbox};
+use chitin_proto::vmm::{EndReason, MachineConfig};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What to boot.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// RAM in MiB.
+    pub mem_mib: u64,
+    /// Kernel to boot instead of the embedded one.
+    pub guest: Option<PathBuf>,
+    /// Directories to share: name, path, writable with a trailing `:rw`.
+    pub shares: Vec<String>,
+    /// Time limit.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cpus: 1, mem_mib: 256, guest: None, shares: Vec::new(), timeout: Duration::from_secs(60) }
+    }
+}
+
+/// Boots and waits for the end. The status is 0 after an orderly power-off.
+///
+/// # Errors
+/// A message for the user.
+pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let image = options.guest.as_deref().map_or_else(Image::embedded, Image::from_file)?;
+    let config = MachineConfig {
+        version: chitin_proto::VERSION,
+        cpus: options.cpus,
+        ram_bytes: options.mem_mib << 20,
+        log_bytes_per_second: 16 << 20,
+    };
+    let poll = Poll::new()?;
+    let begin = Instant::now();
+    let mut sandbox = Sandbox::new(&config, &image, &poll)?;
+    sandbox.start()?;
+    eprintln!("chitin-vmm: started after {:?}", begin.elapsed());
+    let mut end = None;
+    while end.is_none() {
+        let Some(left) = options.timeout.checked_sub(begin.elapsed()) else {
+            end = Some(EndReason::Stopped);
+            break;
+        };
+        for ready in poll.wait(Some(left))? {
+            debug_assert_ne!(ready.source, Source::Control);
+            sandbox.react(ready, &mut |happening| match happening {
+                Happening::Log(line) => eprintln!("{line}"),
+                Happening::Ended(reason) => end = Some(reason),
+            });
+        }
+    }
+    let stats = sandbox.stats();
+    eprintln!("chitin-vmm: ended after {:?}", begin.elapsed());
+    eprintln!("chitin-vmm: exits {:?}, requests {:?}", stats.exits, stats.requests);
+    eprintln!("chitin-vmm: first user instruction {} ns, vCPUs {} ns", stats.first_user_ns, stats.vcpu_ns);
+    let (code, text) = match end {
+        Some(EndReason::Orderly) => (0, "orderly power-off".to_owned()),
+        Some(EndReason::Panic(text)) => (3, format!("guest panic:\n{text}")),
+        Some(EndReason::Crash(text)) => (4, format!("crash: {text}")),
+        Some(EndReason::Violation(text)) => (5, format!("violation: {text}")),
+        Some(EndReason::Stopped) | None => (124, "time limit".to_owned()),
+    };
+    eprintln!("chitin-vmm: {text}");
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,65 @@
+//! The states of a machine and which request is legal in which.
+
+use chitin_proto::vmm::Request;
+
+/// Where a machine is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The process runs, sizes are not known.
+    Blank,
+    /// VM, RAM and devices exist; no vCPU has run.
+    Attached,
+    /// vCPUs run.
+    Running,
+    /// vCPUs are held.
+    Paused,
+}
+
+impl State {
+    /// Name for messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blank => "blank",
+            Self::Attached => "attached",
+            Self::Running => "running",
+            Self::Paused => "paused",
+        }
+    }
+
+    /// The state after `request` has been carried out in `self`; `None` when it is not legal here.
+    #[must_use]
+    pub const fn after(self, request: &Request) -> Option<Self> {
+        match (self, request) {
+            (Self::Blank, Request::Configure(_)) => Some(Self::Attached),
+            (Self::Attached, Request::Start) | (Self::Paused, Request::Resume) => Some(Self::Running),
+            (Self::Running, Request::Pause) => Some(Self::Paused),
+            (
+                _,
+                Request::AttachShare(_)
+                | Request::DetachShare { .. }
+                | Request::AttachStream { .. }
+                | Request::Stats
+                | Request::Stop,
+            ) => Some(self),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_drawn_edges_exist() {
+        assert_eq!(State::Blank.after(&Request::Start), None);
+        assert_eq!(State::Attached.after(&Request::Start), Some(State::Running));
+        assert_eq!(State::Running.after(&Request::Start), None);
+        assert_eq!(State::Running.after(&Request::Pause), Some(State::Paused));
+        assert_eq!(State::Paused.after(&Request::Pause), None);
+        assert_eq!(State::Paused.after(&Request::Resume), Some(State::Running));
+        assert_eq!(State::Attached.after(&Request::Resume), None);
+        assert_eq!(State::Paused.after(&Request::Stats), Some(State::Paused));
+    }
+}

@@ -1,0 +1,43 @@
+//! `chitin-vmm`: the process of one sandbox VM. With no argument it serves the control socket on descriptor 3.
+
+use chitin_vmm::boot;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "\
+usage: chitin-vmm                  serve the control socket on descriptor 3
+       chitin-vmm boot [OPTIONS]   boot the guest kernel alone and print its log
+         --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["boot", rest @ ..] => boot_options(rest).and_then(|options| boot::run(&options)),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("chitin-vmm: {error}");
+        ExitCode::from(1)
+    })
+}
+
+fn boot_options(words: &[&str]) -> Result<boot::Options, Box<dyn std::error::Error>> {
+    let mut options = boot::Options::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"))?;
+        match *word {
+            "--cpus" => options.cpus = value.parse()?,
+            "--mem" => options.mem_mib = value.parse()?,
+            "--timeout" => options.timeout = Duration::from_secs(value.parse()?),
+            "--guest" => options.guest = Some(value.into()),
+            "--share" => options.shares.push((*value).to_owned()),
+            other => return Err(format!("unknown option {other}\n{USAGE}").into()),
+        }
+    }
+    Ok(options)
+}

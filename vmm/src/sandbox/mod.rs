@@ -1,0 +1,161 @@
+//! The sandbox: a machine with its devices, and the event loop's reactions.
+//!
+//! One thread (the process's first) serves the control channel, the log and the devices that only move bytes between
+//! queues and descriptors; the file server has a thread of its own, every vCPU too.
+
+pub mod poll;
+
+use crate::event::Event;
+use crate::machine::console::Console;
+use crate::machine::image::Image;
+use crate::machine::notice::{GuestEnd, Notices};
+use crate::machine::{Machine, MachineError};
+use crate::virtio::rng::Rng;
+use crate::virtio::{Violation, VirtioDevice};
+use chitin_proto::layout::PowerOff;
+use chitin_proto::vmm::{EndReason, MachineConfig, Stats};
+use poll::{Poll, Ready, Source};
+use rustix::event::epoll::EventFlags;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a pause may take.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something the outside is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A line of the guest's log.
+    Log(String),
+    /// The VM is over.
+    Ended(EndReason),
+}
+
+/// Machine and devices.
+#[derive(Debug)]
+pub struct Sandbox {
+    notices: Arc<Notices>,
+    machine: Machine,
+    console: Console,
+    rng: Rng,
+}
+
+impl Sandbox {
+    /// Builds machine and devices; everything is watched by `poll`.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn new(config: &MachineConfig, image: &Image, poll: &Poll) -> Result<Self, MachineError> {
+        let resource = |what| move |error| MachineError::Resource(what, error);
+        let notices = Arc::new(Notices::new().map_err(resource("an eventfd"))?);
+        let specs = [Rng::spec()];
+        let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices))?;
+        let mut queues = queues.into_iter();
+        let mut take = || queues.next().unwrap_or_default();
+        let rng = Rng::new(Arc::clone(machine.ram()), take());
+
+        let watch =
+            |fd: &Event, source| poll.add(fd, source, EventFlags::IN).map_err(resource("an epoll entry"));
+        watch(notices.event(), Source::Notice)?;
+        watch(machine.log_event(), Source::Log)?;
+        for (index, queue) in (0u32..).zip(rng.queues()) {
+            watch(queue.kick(), Source::Rng(index))?;
+        }
+        let console = Console::new(Arc::clone(machine.ram()), config.log_bytes_per_second);
+        Ok(Self { notices, machine, console, rng })
+    }
+
+    /// Lets the boot CPU run.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn start(&mut self) -> Result<(), MachineError> {
+        self.machine.start()
+    }
+
+    /// Holds all vCPUs; false when one does not stop.
+    #[must_use]
+    pub fn pause(&self) -> bool {
+        self.machine.vcpus().pause(PAUSE_PATIENCE)
+    }
+
+    /// Lets held vCPUs go on.
+    pub fn resume(&self) {
+        self.machine.vcpus().resume();
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let requests = self
+            .rng
+            .queues()
+            .iter()
+            .map(|queue| (queue.name().to_owned(), queue.served().load(Ordering::Relaxed)));
+        Stats {
+            exits: self.machine.exits().read(),
+            requests: requests.collect(),
+            log_dropped: self.console.dropped(),
+            first_user_ns: self.machine.first_user_ns(),
+            vcpu_ns: self.machine.vcpus().cpu_time_ns(),
+        }
+    }
+
+    /// Reacts to something that became ready; what the outside is to be told goes to `tell`.
+    pub fn react(&mut self, ready: Ready, tell: &mut impl FnMut(Happening)) {
+        let served = match ready.source {
+            Source::Control | Source::Vsock(_) | Source::Stream(_) => Ok(()),
+            Source::Notice => {
+                self.read_notices(tell);
+                Ok(())
+            }
+            Source::Log => {
+                self.machine.log_event().clear();
+                self.console.drain(|line| tell(Happening::Log(line)));
+                Ok(())
+            }
+            Source::Rng(queue) => self.rng.kicked(queue as usize),
+        };
+        if let Err(Violation { queue, rule }) = served {
+            self.notices.end(GuestEnd::Violation(format!("{queue}: {rule}")));
+        }
+    }
+
+    fn read_notices(&mut self, tell: &mut impl FnMut(Happening)) {
+        let pending = self.notices.take();
+        for index in pending.start {
+            match self.machine.start_cpu(index) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let what = format!("asked for CPU {index}, which does not exist or runs already");
+                    self.notices.end(GuestEnd::Violation(what));
+                }
+                Err(error) => self.notices.end(GuestEnd::Crash(format!("cannot start CPU {index}: {error}"))),
+            }
+        }
+        if let Some(end) = pending.end {
+            self.console.drain_all(|line| tell(Happening::Log(line)));
+            tell(Happening::Ended(self.end_reason(end)));
+        }
+    }
+
+    fn end_reason(&self, end: GuestEnd) -> EndReason {
+        let log = self.console.last_lines();
+        match end {
+            GuestEnd::PowerOff(PowerOff::Orderly) => EndReason::Orderly,
+            GuestEnd::PowerOff(PowerOff::Panic | PowerOff::Exception) => EndReason::Panic(log),
+            GuestEnd::PowerOff(PowerOff::BadBoot) => {
+                EndReason::Panic(format!("the guest kernel refused its boot information\n{log}"))
+            }
+            GuestEnd::Crash(what) => EndReason::Crash(format!("{what}\n--- last log lines ---\n{log}")),
+            GuestEnd::Violation(what) => EndReason::Violation(what),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Reads and writes of host descriptors straight from and into guest memory.
+
+#![expect(unsafe_code, reason = "readv and writev on guest memory, which has no Rust references")]
+
+use super::chain::Cursor;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Where in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// At this offset (regular files).
+    At(u64),
+    /// Wherever the stream stands.
+    Stream,
+}
+
+/// Most pieces of one system call (`IOV_MAX` is 1024).
+const MAX_PIECES: usize = 256;
+
+fn pieces(cursor: &Cursor<'_>) -> Vec<libc::iovec> {
+    cursor
+        .slices()
+        .take(MAX_PIECES)
+        .map(|slice| libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() })
+        .collect()
+}
+
+fn offset(at: u64) -> io::Result<i64> {
+    i64::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+fn length(pieces: &[libc::iovec]) -> i32 {
+    i32::try_from(pieces.len()).unwrap_or(0)
+}
+
+fn result(n: isize) -> io::Result<usize> {
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads from `fd` into the memory ahead of `cursor`, once; the cursor moves past what was read. 0 is end of file (or a
+/// cursor with no room).
+///
+/// # Errors
+/// That of preadv(2) or readv(2), `EINTR` excepted.
+pub fn read_into(fd: BorrowedFd<'_>, position: Position, cursor: &mut Cursor<'_>) -> io::Result<usize> {
+    let pieces = pieces(cursor);
+    let (list, count, fd) = (pieces.as_ptr(), length(&pieces), fd.as_raw_fd());
+    loop {
+        let n = match position {
+            Position::At(at) => {
+                let at = offset(at)?;
+                // SAFETY: every piece is mapped guest RAM, borrowed for the cursor's lifetime, without references to it.
+                unsafe { libc::preadv(fd, list, count, at) }
+            }
+            // SAFETY: as above.
+            Position::Stream => unsafe { libc::readv(fd, list, count) },
+        };
+        match result(n) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(n) => return Ok(cursor.skip(n)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes the memory ahead of `cursor` to `fd`, once; the cursor moves past what was written.
+///
+/// # Errors
+/// That of pwritev(2) or writev(2), `EINTR` excepted.
+pub fn write_from(fd: BorrowedFd<'_>, position: Position, cursor: &mut Cursor<'_>) -> io::Result<usize> {
+    let pieces = pieces(cursor);
+    let (list, count, fd) = (pieces.as_ptr(), length(&pieces), fd.as_raw_fd());
+    loop {
+        let n = match position {
+            Position::At(at) => {
+                let at = offset(at)?;
+                // SAFETY: every piece is mapped guest RAM, borrowed for the cursor's lifetime; the kernel only reads it.
+                unsafe { libc::pwritev(fd, list, count, at) }
+            }
+            // SAFETY: as above.
+            Position::Stream => unsafe { libc::writev(fd, list, count) },
+        };
+        match result(n) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(n) => return Ok(cursor.skip(n)),
+            Err(error) => return Err(error),
+        }
+    }
+}
