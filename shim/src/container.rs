@@ -1,0 +1,124 @@
+//! Carrying out a [`Plan`]: sharing its directories and creating its container.
+
+use crate::sandbox::{Sandbox, SandboxError};
+use crate::spec::{Plan, PlannedShare, ShareTarget};
+use chitin_proto::control::{MountSource, Reply, Request, Stdio};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Why a container could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// Something to be shared cannot be opened.
+    #[error("share {}: {source}", path.display())]
+    Open {
+        /// Its path.
+        path: PathBuf,
+        /// Operating system error.
+        source: io::Error,
+    },
+    /// Something to be shared is neither a directory nor a regular file.
+    #[error("share {}: only directories and regular files can be mounted into a sandbox", path.display())]
+    Kind {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The sandbox refused or is gone.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// A container that exists in a sandbox.
+#[derive(Debug)]
+pub struct Created {
+    /// Pid of its init inside the sandbox.
+    pub pid: u32,
+    /// Names of its shares, to be detached when it is deleted.
+    pub shares: Vec<String>,
+}
+
+/// Opens what a plan shares; the descriptors are in the order of [`Plan::shares`].
+///
+/// # Errors
+/// [`ContainerError::Open`] and [`ContainerError::Kind`].
+pub fn open_shares(plan: &Plan) -> Result<Vec<OwnedFd>, ContainerError> {
+    plan.shares.iter().map(open_share).collect()
+}
+
+/// Shares what was opened and creates the container; its init process does not run yet.
+///
+/// # Errors
+/// [`ContainerError::Sandbox`]; shares are detached again then.
+pub fn create(
+    sandbox: &Sandbox,
+    mut plan: Plan,
+    trees: &[OwnedFd],
+    stdio: Stdio,
+) -> Result<Created, ContainerError> {
+    let mut attachments = Vec::with_capacity(trees.len());
+    for (share, tree) in plan.shares.iter().zip(trees) {
+        attachments.push(sandbox.attach_share(tree.as_fd(), share.access, share.policy)?);
+    }
+    let mut shares = Vec::with_capacity(attachments.len());
+    for (attachment, share) in attachments.into_iter().zip(&plan.shares) {
+        let name = attachment.finish()?;
+        match share.target {
+            ShareTarget::Root => plan.container.root.shares.push(name.clone()),
+            ShareTarget::Mount(index) => {
+                if let Some(mount) = plan.container.mounts.get_mut(index) {
+                    mount.source = MountSource::Share(name.clone());
+                }
+            }
+        }
+        shares.push(name);
+    }
+    plan.container.process.stdio = stdio;
+    match sandbox.control(&Request::CreateContainer(Box::new(plan.container))) {
+        Ok(Reply::Process { pid }) => Ok(Created { pid, shares }),
+        Ok(_) => Ok(Created { pid: 1, shares }),
+        Err(error) => {
+            detach(sandbox, &shares);
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes a container's shares away; failures are of no consequence, the sandbox may be gone.
+pub fn detach(sandbox: &Sandbox, shares: &[String]) {
+    for share in shares {
+        let _ = sandbox.detach_share(share);
+    }
+}
+
+/// Opens a tree detached from the host's mounts, so that the host may unmount its own; without the privilege for that,
+/// the tree as it is.
+fn open_share(share: &PlannedShare) -> Result<OwnedFd, ContainerError> {
+    let fail = |source: Errno| ContainerError::Open { path: share.source.clone(), source: source.into() };
+    let tree = match open_detached(&share.source, share.recursive) {
+        Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => {
+            open(&share.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        }
+        other => other,
+    }
+    .map_err(fail)?;
+    let kind = FileType::from_raw_mode(fstat(&tree).map_err(fail)?.st_mode);
+    if matches!(kind, FileType::Directory | FileType::RegularFile) {
+        Ok(tree)
+    } else {
+        Err(ContainerError::Kind { path: share.source.clone() })
+    }
+}
+
+/// A private copy of the mount (or mounts) at `path` that is attached nowhere.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`, `ENOSYS` before Linux 5.2, and those of path look-up.
+pub fn open_detached(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    open_tree(CWD, path, flags)
+}
