@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod fd_table;
+pub mod fuse;
 pub mod node;
 pub mod open_file;
 pub mod stream;
