@@ -13,6 +13,7 @@ pub mod abi;
 pub mod cache;
 pub mod fs;
 pub mod mm;
+pub mod net;
 pub mod platform;
 pub mod security;
 pub mod syscall;

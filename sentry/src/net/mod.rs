@@ -1,0 +1,3 @@
+//! Networking: sockets and what is below them.
+
+pub mod vsock;
