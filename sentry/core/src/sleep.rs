@@ -43,6 +43,12 @@ impl Sleeper {
         Self { not_send: PhantomData }
     }
 
+    /// For the hosted platform: runs `body` with the capability. Any thread of an ordinary host may park, so this is safe.
+    #[cfg(not(target_os = "none"))]
+    pub fn with_hosted<R>(body: impl FnOnce(&Self) -> R) -> R {
+        body(&Self { not_send: PhantomData })
+    }
+
     /// Sleeps until woken, or until `deadline_ns` (monotonic). May return early: callers loop over their condition.
     ///
     /// # Panics
