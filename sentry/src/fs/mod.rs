@@ -1,10 +1,12 @@
 //! Files: the VFS and its file systems.
 
+pub mod anon;
 pub mod context;
 pub mod fd_table;
 pub mod fuse;
 pub mod node;
 pub mod open_file;
+pub mod pipe;
 pub mod stream;
 
 pub use context::FsContext;

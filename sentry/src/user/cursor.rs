@@ -35,6 +35,8 @@ pub struct UserFault {
 
 struct UserCursor<'a> {
     space: &'a dyn Space,
+    /// All slices, for [`UserCursor::rewind`].
+    all: &'a [UserSlice],
     slices: &'a [UserSlice],
     /// Bytes done of the first of `slices`.
     within: usize,
@@ -45,7 +47,23 @@ struct UserCursor<'a> {
 impl<'a> UserCursor<'a> {
     fn new(space: &'a dyn Space, slices: &'a [UserSlice]) -> Self {
         let remaining = slices.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len));
-        Self { space, slices, within: 0, remaining, fault: None }
+        Self { space, all: slices, slices, within: 0, remaining, fault: None }
+    }
+
+    /// Goes back to where `done` bytes were done, of `total`.
+    fn rewind(&mut self, done: usize, total: usize) {
+        self.slices = self.all;
+        self.within = 0;
+        self.remaining = total.saturating_sub(done);
+        let mut skip = done;
+        while let Some((first, rest)) = self.slices.split_first() {
+            if skip < first.len {
+                self.within = skip;
+                return;
+            }
+            skip -= first.len;
+            self.slices = rest;
+        }
     }
 
     /// Current position and the bytes that follow it in one piece.
@@ -90,7 +108,8 @@ impl<'a> UserCursor<'a> {
 
 enum Source<'a> {
     User(UserCursor<'a>),
-    Kernel(&'a [u8]),
+    /// All bytes, and those not yet taken.
+    Kernel(&'a [u8], &'a [u8]),
 }
 
 /// Bytes that an operation takes, such as the buffer of write(2).
@@ -110,7 +129,7 @@ impl<'a> IoReader<'a> {
     /// Over bytes of the kernel.
     #[must_use]
     pub fn kernel(bytes: &'a [u8]) -> Self {
-        Self { total: bytes.len(), source: Source::Kernel(bytes) }
+        Self { total: bytes.len(), source: Source::Kernel(bytes, bytes) }
     }
 
     /// Bytes not yet taken.
@@ -118,7 +137,7 @@ impl<'a> IoReader<'a> {
     pub fn remaining(&self) -> usize {
         match &self.source {
             Source::User(cursor) => cursor.remaining,
-            Source::Kernel(bytes) => bytes.len(),
+            Source::Kernel(_, bytes) => bytes.len(),
         }
     }
 
@@ -133,7 +152,16 @@ impl<'a> IoReader<'a> {
     pub fn fault(&self) -> Option<UserFault> {
         match &self.source {
             Source::User(cursor) => cursor.fault,
-            Source::Kernel(_) => None,
+            Source::Kernel(..) => None,
+        }
+    }
+
+    /// Goes back to where `done` bytes were taken, so that the rest is taken once more.
+    pub fn rewind(&mut self, done: usize) {
+        let total = self.total;
+        match &mut self.source {
+            Source::User(cursor) => cursor.rewind(done, total),
+            Source::Kernel(all, bytes) => *bytes = all.get(done..).unwrap_or_default(),
         }
     }
 
@@ -143,7 +171,7 @@ impl<'a> IoReader<'a> {
             Source::User(cursor) => cursor.run(to.len(), Access::Read, |space, at, done, part| {
                 space.copy_in(at, to.get_mut(done..done + part).unwrap_or_default())
             }),
-            Source::Kernel(bytes) => {
+            Source::Kernel(_, bytes) => {
                 let len = to.len().min(bytes.len());
                 let (head, tail) = bytes.split_at(len);
                 if let Some(to) = to.get_mut(..len) {
@@ -162,7 +190,7 @@ impl<'a> IoReader<'a> {
             Source::User(cursor) => cursor.run(len, Access::Read, |space, at, done, part| {
                 space.copy_in_frame(at, frame, offset + done, part)
             }),
-            Source::Kernel(bytes) => {
+            Source::Kernel(_, bytes) => {
                 let (head, tail) = bytes.split_at(len.min(bytes.len()));
                 let copied = frame.copy_in(offset, head);
                 *bytes = tail;
@@ -218,6 +246,15 @@ impl<'a> IoWriter<'a> {
         match &self.sink {
             Sink::User(cursor) => cursor.fault,
             Sink::Kernel { .. } => None,
+        }
+    }
+
+    /// Goes back to where `to` bytes were filled, so that the rest is filled once more.
+    pub fn rewind(&mut self, to: usize) {
+        let total = self.total;
+        match &mut self.sink {
+            Sink::User(cursor) => cursor.rewind(to, total),
+            Sink::Kernel { done, .. } => *done = to.min(total),
         }
     }
 
