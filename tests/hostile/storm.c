@@ -133,7 +133,7 @@ static void fault_once(int kind)
     case 35: __asm__ volatile("ldmxcsr (%0); divps %%xmm0, %%xmm1" :: "r"("\0\0\0\0\0\0\0\0") : "xmm0", "xmm1"); break;
     case 36: __asm__ volatile("ldmxcsr (%0)" :: "r"("\377\377\377\377")); break;
     case 37: __asm__ volatile("syscall" :: "a"(15), "D"(0) : "rcx", "r11", "memory"); break; /* rt_sigreturn from nowhere */
-    case 38: __asm__ volatile("icebp"); break;
+    case 38: __asm__ volatile(".byte 0xf1"); break;
     case 39: __asm__ volatile("clts"); break;
     }
 }
