@@ -5,21 +5,54 @@
 
 use crate::abi::Errno;
 use crate::cache::Mapping;
-use crate::fs::OpenFile;
+use crate::fs::stream::Caller;
+use crate::fs::{NodeState, OpenFile, Path};
 use crate::security::Creds;
 use crate::user::{IoReader, IoWriter};
-use crate::wait::Stop;
+use crate::wait::{Stop, Waiter};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use chitin_core::sleep::Sleeper;
+use chitin_core::sleep::{Interrupt, Sleeper};
+use core::any::Any;
 
 /// Who asks a file system for something, and the capability to sleep for it.
 #[derive(Clone, Copy)]
 pub struct FsCx<'a> {
     /// The capability.
     pub sleeper: &'a Sleeper,
+    /// What may interrupt it: waits for another machine give up when the caller is killed.
+    pub interrupt: &'a dyn Interrupt,
     /// Credentials: fsuid, fsgid own what is created.
     pub creds: &'a Creds,
+    /// Ids of the calling task: `/proc/self`, controlling terminals, lock owners. All zero for the kernel's own acts.
+    pub caller: Caller,
+}
+
+/// Never interrupted: the kernel's own acts.
+struct Uninterrupted;
+
+impl Interrupt for Uninterrupted {
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    fn killed(&self) -> bool {
+        false
+    }
+}
+
+impl<'a> FsCx<'a> {
+    /// The kernel itself acts, as `creds`.
+    #[must_use]
+    pub fn kernel(sleeper: &'a Sleeper, creds: &'a Creds) -> Self {
+        Self { sleeper, interrupt: &Uninterrupted, creds, caller: Caller::default() }
+    }
+
+    /// The caller as one who waits.
+    #[must_use]
+    pub fn waiter(&self) -> Waiter<'a> {
+        Waiter { sleeper: self.sleeper, interrupt: self.interrupt }
+    }
 }
 
 /// Seconds and nanoseconds of a time stamp.
@@ -83,12 +116,107 @@ pub struct SetAttr {
     pub ctime: Option<TimeSpec>,
 }
 
+impl TimeSpec {
+    /// From ns since the epoch.
+    #[must_use]
+    pub fn from_ns(ns: u64) -> Self {
+        let nsec = u32::try_from(ns % 1_000_000_000).unwrap_or(0);
+        Self { sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX), nsec }
+    }
+
+    /// The wall clock now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::from_ns(crate::platform::get().realtime_ns())
+    }
+}
+
 /// A file of a file system.
+///
+/// A file has one `Node` as long as anybody holds it: a file system gives out the same `Arc` for every name and every
+/// look-up of the same file, because locks, FIFOs and socket names hang on it ([`NodeState`]).
 pub struct Node {
     /// What every file can do.
     pub ops: Arc<dyn NodeOps>,
     /// What its kind can do.
     pub kind: NodeKind,
+    /// What the VFS keeps with it.
+    pub state: NodeState,
+}
+
+impl Node {
+    /// A node with nothing hanging on it yet.
+    #[must_use]
+    pub fn new(ops: Arc<dyn NodeOps>, kind: NodeKind) -> Arc<Self> {
+        Arc::new(Self { ops, kind, state: NodeState::new() })
+    }
+
+    /// The directory.
+    ///
+    /// # Errors
+    /// `ENOTDIR`.
+    pub fn dir(&self) -> Result<&Arc<dyn DirNode>, Errno> {
+        match &self.kind {
+            NodeKind::Dir(dir) => Ok(dir),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        matches!(self.kind, NodeKind::Dir(_))
+    }
+
+    /// Whether it is a symbolic link.
+    #[must_use]
+    pub fn is_symlink(&self) -> bool {
+        matches!(self.kind, NodeKind::Symlink(_))
+    }
+
+    /// `S_IFMT` bits of its kind.
+    #[must_use]
+    pub fn type_bits(&self) -> u32 {
+        match &self.kind {
+            NodeKind::Dir(_) => S_IFDIR,
+            NodeKind::File(_) => S_IFREG,
+            NodeKind::Symlink(_) => S_IFLNK,
+            NodeKind::CharDevice(_) => S_IFCHR,
+            NodeKind::BlockDevice(_) => S_IFBLK,
+            NodeKind::Fifo => S_IFIFO,
+            NodeKind::Socket => S_IFSOCK,
+            NodeKind::Open(_) => 0,
+        }
+    }
+}
+
+/// Type bits of [`Attr::mode`].
+pub const S_IFMT: u32 = 0o170_000;
+/// Unix socket.
+pub const S_IFSOCK: u32 = 0o140_000;
+/// Symbolic link.
+pub const S_IFLNK: u32 = 0o120_000;
+/// Regular file.
+pub const S_IFREG: u32 = 0o100_000;
+/// Block device.
+pub const S_IFBLK: u32 = 0o060_000;
+/// Directory.
+pub const S_IFDIR: u32 = 0o040_000;
+/// Character device.
+pub const S_IFCHR: u32 = 0o020_000;
+/// Named pipe.
+pub const S_IFIFO: u32 = 0o010_000;
+/// Set-user-id bit.
+pub const S_ISUID: u32 = 0o4000;
+/// Set-group-id bit.
+pub const S_ISGID: u32 = 0o2000;
+/// Sticky bit.
+pub const S_ISVTX: u32 = 0o1000;
+
+/// `DT_*` of type bits (readdir(3)).
+#[must_use]
+pub fn dirent_kind(mode: u32) -> u8 {
+    u8::try_from((mode & S_IFMT) >> 12).unwrap_or(0)
 }
 
 /// The kinds of files.
@@ -108,10 +236,16 @@ pub enum NodeKind {
     Fifo,
     /// Name of a unix socket; the VFS keeps the socket bound to it.
     Socket,
+    /// An open file that no name of a file system leads to, such as a pipe, met through `/proc/PID/fd`. Only the VFS
+    /// makes these.
+    Open(Arc<OpenFile>),
 }
 
 /// What every file has.
 pub trait NodeOps: Send + Sync {
+    /// For `downcast_ref` to the file system's own type.
+    fn as_any(&self) -> &dyn Any;
+
     /// Attributes now.
     ///
     /// # Errors
@@ -123,6 +257,11 @@ pub trait NodeOps: Send + Sync {
     /// # Errors
     /// `EPERM` where the file system does not allow it, `EROFS`, `EFBIG`, `ENOSPC`.
     fn set_attr(&self, cx: &FsCx<'_>, change: &SetAttr) -> Result<(), Errno>;
+
+    /// The contents were read: the access time is to move. The VFS has applied `relatime` and `noatime`.
+    fn accessed(&self, cx: &FsCx<'_>, now: TimeSpec) {
+        let _ = (cx, now);
+    }
 
     /// Reads an extended attribute.
     ///
@@ -205,6 +344,16 @@ pub trait DirNode: Send + Sync {
     /// `ENOENT`, `ENAMETOOLONG`, `EIO`.
     fn lookup(&self, cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno>;
 
+    /// Whether a cached answer of [`DirNode::lookup`] (`None`: the name was not there) still holds. Asked only in file
+    /// systems whose policy is [`crate::fs::DentryPolicy::Revalidate`].
+    ///
+    /// # Errors
+    /// `EIO`.
+    fn revalidate(&self, cx: &FsCx<'_>, name: &[u8], node: Option<&Arc<Node>>) -> Result<bool, Errno> {
+        let _ = (cx, name, node);
+        Ok(true)
+    }
+
     /// Makes a file; `mode` has the permission bits after umask; owner and group are the caller's fsuid and fsgid (or the
     /// directory's group when it is set-gid).
     ///
@@ -259,7 +408,7 @@ pub trait DirNode: Send + Sync {
     }
 
     /// For `downcast_ref` to the file system's own type.
-    fn as_any(&self) -> &dyn core::any::Any;
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// What regular files can do.
@@ -312,11 +461,11 @@ pub trait FileNode: Send + Sync {
     }
 
     /// For `downcast_ref` to the file system's own type.
-    fn as_any(&self) -> &dyn core::any::Any;
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// State of one open of a file, kept by the open file description.
-pub type OpenState = Option<alloc::boxed::Box<dyn core::any::Any + Send + Sync>>;
+pub type OpenState = Option<alloc::boxed::Box<dyn Any + Send + Sync>>;
 
 /// What symbolic links can do.
 pub trait SymlinkNode: Send + Sync {
@@ -332,6 +481,8 @@ pub trait SymlinkNode: Send + Sync {
 pub enum LinkTarget {
     /// A path.
     Path(Vec<u8>),
-    /// An open file, as `/proc/self/fd/N` does; with what readlink(2) says of it.
-    File(Arc<OpenFile>, Vec<u8>),
+    /// An open file, as `/proc/self/fd/N` does. What readlink(2) says of it comes from [`OpenFile::display_path`].
+    File(Arc<OpenFile>),
+    /// A place, as `/proc/self/{cwd,root,exe}` do.
+    Place(Path),
 }

@@ -1,10 +1,12 @@
 //! [`OpenFile`]: an open file description (open(2)).
 
 use crate::fs::node::OpenState;
-use crate::fs::{Node, Stream};
+use crate::fs::node_state::WriteAccess;
+use crate::fs::{Node, Path, Stream, path};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use chitin_core::sleep::SleepLock;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 /// What stands behind an open file.
 pub enum FileBody {
@@ -20,21 +22,90 @@ pub enum FileBody {
 pub struct OpenFile {
     body: FileBody,
     flags: AtomicU32,
+    path: Option<Path>,
+    write_access: Option<WriteAccess>,
+    /// `F_SETOWN` and `F_SETSIG`.
+    owner: AtomicI32,
+    owner_signal: AtomicU32,
+    /// A flock(2) or OFD lock was set through it.
+    locked: AtomicBool,
     /// Offset of the next read or write, or position in a directory.
     pub position: SleepLock<u64>,
 }
 
+/// `O_ACCMODE`.
+const ACCESS_MODE: u32 = 3;
+
 impl OpenFile {
-    /// A description with the `O_*` flags that fcntl(F_GETFL) tells.
+    /// A description that no path leads to, with the `O_*` flags that fcntl(F_GETFL) tells.
     #[must_use]
     pub fn new(body: FileBody, flags: u32) -> Arc<Self> {
-        Arc::new(Self { body, flags: AtomicU32::new(flags), position: SleepLock::new(0) })
+        Self::build(body, flags, None, None)
+    }
+
+    /// A description of what `path` leads to.
+    #[must_use]
+    pub fn at(body: FileBody, flags: u32, path: Path) -> Arc<Self> {
+        Self::build(body, flags, Some(path), None)
+    }
+
+    /// As [`OpenFile::at`], holding the right to write to the file.
+    #[must_use]
+    pub fn at_writable(body: FileBody, flags: u32, path: Path, access: Option<WriteAccess>) -> Arc<Self> {
+        Self::build(body, flags, Some(path), access)
+    }
+
+    fn build(body: FileBody, flags: u32, path: Option<Path>, write_access: Option<WriteAccess>) -> Arc<Self> {
+        Arc::new(Self {
+            body,
+            flags: AtomicU32::new(flags),
+            path,
+            write_access,
+            owner: AtomicI32::new(0),
+            owner_signal: AtomicU32::new(0),
+            locked: AtomicBool::new(false),
+            position: SleepLock::new(0),
+        })
     }
 
     /// What stands behind it.
     #[must_use]
     pub fn body(&self) -> &FileBody {
         &self.body
+    }
+
+    /// The node, unless it is a stream without one.
+    #[must_use]
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        match &self.body {
+            FileBody::Node(node, _) | FileBody::Path(node) => Some(node),
+            FileBody::Stream(_, node) => node.as_ref(),
+        }
+    }
+
+    /// The stream, if it is one.
+    #[must_use]
+    pub fn stream(&self) -> Option<&Arc<dyn Stream>> {
+        match &self.body {
+            FileBody::Stream(stream, _) => Some(stream),
+            FileBody::Node(..) | FileBody::Path(_) => None,
+        }
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref()
+    }
+
+    /// What readlink of `/proc/PID/fd/N` says to someone whose root is `root`.
+    #[must_use]
+    pub fn display_path(&self, root: &Path) -> Vec<u8> {
+        match (&self.path, &self.body) {
+            (Some(path), _) => path::display(path, root),
+            (None, FileBody::Stream(stream, _)) => stream.name().into_bytes(),
+            (None, _) => b"anon_inode:[file]".to_vec(),
+        }
     }
 
     /// `O_*` flags.
@@ -47,12 +118,63 @@ impl OpenFile {
     pub fn set_flags(&self, flags: u32) {
         self.flags.store(flags, Ordering::Relaxed);
     }
+
+    /// Whether it was opened for reading.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        !self.is_path() && self.flags() & ACCESS_MODE != 1
+    }
+
+    /// Whether it was opened for writing.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        !self.is_path() && matches!(self.flags() & ACCESS_MODE, 1 | 2)
+    }
+
+    /// Whether it was opened with `O_PATH`.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        matches!(self.body, FileBody::Path(_))
+    }
+
+    /// Who gets its signals (`F_GETOWN`): a process, or a negated process group; 0: nobody.
+    #[must_use]
+    pub fn owner(&self) -> (i32, u32) {
+        (self.owner.load(Ordering::Relaxed), self.owner_signal.load(Ordering::Relaxed))
+    }
+
+    /// Sets who gets its signals (`F_SETOWN`).
+    pub fn set_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// Sets which signal its owner gets (`F_SETSIG`).
+    pub fn set_owner_signal(&self, signal: u32) {
+        self.owner_signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// Identity, as the owner of flock(2) and OFD locks.
+    #[must_use]
+    pub fn lock_owner(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// A lock was set through this description: it is released with it.
+    pub(crate) fn set_locked(&self) {
+        self.locked.store(true, Ordering::Release);
+    }
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if self.locked.load(Ordering::Acquire)
+            && let Some(node) = self.node()
+        {
+            crate::fs::lock::release_owner(node, self.lock_owner());
+        }
         if let FileBody::Stream(stream, _) = &self.body {
             stream.released();
         }
+        drop(self.write_access.take());
     }
 }

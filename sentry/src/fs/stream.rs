@@ -5,6 +5,7 @@ use crate::fs::Attr;
 use crate::user::{IoReader, IoWriter, UserMemory};
 use crate::wait::{PollMask, PollTable, Pollable, Stop, Waiter};
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::any::Any;
 
 /// What an ioctl may use.
@@ -17,11 +18,13 @@ pub struct IoctlCx<'a> {
     pub caller: Caller,
 }
 
-/// Ids of the caller of an ioctl.
+/// Ids of a calling task, as its container's pid namespace counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller {
     /// Process id.
     pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
     /// Process group.
     pub pgid: u32,
     /// Session.
@@ -59,6 +62,16 @@ pub trait Stream: Send + Sync + Any {
 
     /// What readlink of `/proc/self/fd/N` says, such as `pipe:[7]`, when no path stands behind the stream.
     fn name(&self) -> String;
+
+    /// The stream of a further open file for the same thing, when it is opened again through `/proc/PID/fd/N`; `flags`
+    /// are open(2)'s.
+    ///
+    /// # Errors
+    /// `ENXIO` where that cannot be, as for sockets.
+    fn reopen(self: Arc<Self>, flags: u32) -> Result<Arc<dyn Stream>, Errno> {
+        let _ = flags;
+        Err(Errno::ENXIO)
+    }
 
     /// The last descriptor of the open file was closed.
     fn released(&self) {}

@@ -75,7 +75,7 @@ impl Pages {
 impl Backing for Pages {
     fn fill(&self, sleeper: &Sleeper, index: u64, frames: &[Frame]) -> Result<(), Errno> {
         let root = Creds::root();
-        let handle = self.read_handle(&FsCx { sleeper, creds: &root })?;
+        let handle = self.read_handle(&FsCx::kernel(sleeper, &root))?;
         let most = MAX_TRANSFER as usize / FRAME_SIZE;
         for (chunk, frames) in frames.chunks(most).enumerate() {
             let offset = index.saturating_add((chunk * most) as u64).saturating_mul(FRAME_SIZE as u64);
@@ -88,7 +88,7 @@ impl Backing for Pages {
 
     fn write_back(&self, sleeper: &Sleeper, index: u64, frames: &[Frame], len: usize) -> Result<(), Errno> {
         let root = Creds::root();
-        let handle = self.write_handle(&FsCx { sleeper, creds: &root })?;
+        let handle = self.write_handle(&FsCx::kernel(sleeper, &root))?;
         let most = MAX_TRANSFER as usize / FRAME_SIZE;
         let mut left = len;
         for (chunk, frames) in frames.chunks(most).enumerate() {
@@ -181,6 +181,10 @@ impl FileNode for FuseFile {
 }
 
 impl NodeOps for FuseFile {
+    fn as_any(&self) -> &dyn core::any::Any {
+        self
+    }
+
     fn attr(&self, cx: &FsCx<'_>) -> Result<Attr, Errno> {
         let mut attr = self.pages.inner.attr(cx)?;
         // Writes that were not flushed yet are part of the file.

@@ -88,7 +88,7 @@ impl FuseFs {
             0o140_000 => NodeKind::Socket,
             _ => return Err(Errno::EIO),
         };
-        let node = Arc::new(Node { ops, kind });
+        let node = Node::new(ops, kind);
         self.nodes.lock().insert(entry.node, Arc::downgrade(&node));
         Ok(node)
     }
@@ -251,6 +251,10 @@ impl Drop for FuseNode {
 }
 
 impl NodeOps for FuseNode {
+    fn as_any(&self) -> &dyn core::any::Any {
+        self
+    }
+
     fn attr(&self, cx: &FsCx<'_>) -> Result<Attr, Errno> {
         self.fresh_attr(cx)
     }
