@@ -28,6 +28,8 @@ pub mod node_state;
 pub mod open_file;
 pub mod path;
 pub mod pipe;
+pub mod proc;
+pub mod pseudo;
 pub mod stream;
 
 pub use context::FsContext;

@@ -108,6 +108,15 @@ impl OpenFile {
         }
     }
 
+    /// The state that the file system keeps with this open, if it is a `T`.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Option<&T> {
+        match &self.body {
+            FileBody::Node(_, Some(state)) => state.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// `O_*` flags.
     #[must_use]
     pub fn flags(&self) -> u32 {

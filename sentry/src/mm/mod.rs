@@ -3,7 +3,9 @@
 mod budget;
 mod limits;
 mod space;
+mod usage;
 
 pub use budget::{Budget, Charge, Refused, UNLIMITED};
 pub use limits::{INFINITY, Limits};
 pub use space::{FaultError, Mm};
+pub use usage::{AreaInfo, Usage};

@@ -54,6 +54,18 @@ impl DirNode for FuseDir {
         self.0.fs.lookup(cx, self.0.id, name)
     }
 
+    fn revalidate(&self, cx: &FsCx<'_>, name: &[u8], node: Option<&Arc<Node>>) -> Result<bool, Errno> {
+        if node.and_then(inner_of).is_some_and(|inner| inner.name_holds(cx)) {
+            return Ok(true);
+        }
+        match (self.lookup(cx, name), node) {
+            (Ok(now), Some(node)) => Ok(Arc::ptr_eq(&now, node)),
+            (Err(Errno::ENOENT), None) => Ok(true),
+            (Err(Errno::ENOENT), Some(_)) | (Ok(_), None) => Ok(false),
+            (Err(errno), _) => Err(errno),
+        }
+    }
+
     fn create(&self, cx: &FsCx<'_>, name: &[u8], what: &NewNode, mode: u32) -> Result<Arc<Node>, Errno> {
         match what {
             NewNode::File => {

@@ -1,11 +1,12 @@
 //! The FUSE client: directory trees of the host, over virtio-fs (Linux `include/uapi/linux/fuse.h`).
 //!
-//! One [`Connection`] carries all shares of the sandbox; a [`FuseFs`] is one share, mounted like any file system.
+//! One [`Connection`] carries all shares of the sandbox; a [`Share`] is one of them, mounted like any file system.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `connection` | requests and answers, queued forgets and releases |
 //! | `node` | attributes, extended attributes, and the table that keeps one node per host inode |
+//! | `share` | a share as a file system |
 //! | `dir` | directories |
 //! | `file` | regular files: page cache filled by `READ`, written through by `WRITE` |
 //!
@@ -17,6 +18,7 @@ mod connection;
 mod dir;
 mod file;
 mod node;
+mod share;
 
 pub use connection::Connection;
-pub use node::FuseFs;
+pub use share::Share;

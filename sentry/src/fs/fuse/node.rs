@@ -4,6 +4,7 @@ use super::connection::{Connection, LEVEL};
 use super::dir::FuseDir;
 use super::file::FuseFile;
 use crate::abi::Errno;
+use crate::fs::filesystem::anonymous_device;
 use crate::fs::node::{LinkTarget, SymlinkNode, TimeSpec};
 use crate::fs::{Attr, FsCx, Node, NodeKind, NodeOps, SetAttr};
 use alloc::collections::BTreeMap;
@@ -14,12 +15,13 @@ use chitin_proto::fuse::{
     self, AttrOut, EntryOut, GetattrIn, GetxattrIn, GetxattrOut, ROOT_ID, SetattrIn, SetxattrIn, opcode,
     setattr,
 };
+use core::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
 
 const S_IFMT: u32 = 0o170_000;
 
 /// One share, as a file system.
-pub struct FuseFs {
+pub(super) struct FuseFs {
     pub(super) connection: Arc<Connection>,
     /// Device number in [`Attr::dev`].
     dev: u64,
@@ -27,30 +29,28 @@ pub struct FuseFs {
 }
 
 impl FuseFs {
-    /// Looks the share `name` up in the directory of shares; returns the file system and its root, which is a regular file
-    /// when a single file is shared.
-    ///
-    /// # Errors
-    /// `ENOENT` when no such share is attached; `EIO`, `ENOMEM`.
-    pub fn open(
-        connection: &Arc<Connection>,
-        cx: &FsCx<'_>,
-        name: &str,
-        dev: u64,
-    ) -> Result<(Arc<Self>, Arc<Node>), Errno> {
+    pub(super) fn new(connection: &Arc<Connection>) -> Arc<Self> {
         let nodes = SpinLock::new(LEVEL, BTreeMap::new());
-        let fs = Arc::new(Self { connection: connection.clone(), dev, nodes });
-        let root = fs.lookup(cx, ROOT_ID, name.as_bytes())?;
-        Ok((fs, root))
+        Arc::new(Self { connection: connection.clone(), dev: anonymous_device(), nodes })
     }
 
     /// Sends a `LOOKUP`.
     pub(super) fn lookup(self: &Arc<Self>, cx: &FsCx<'_>, dir: u64, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        self.lookup_entry(cx, dir, name).map(|(node, _)| node)
+    }
+
+    /// Sends a `LOOKUP`; also tells for how many seconds the name holds.
+    pub(super) fn lookup_entry(
+        self: &Arc<Self>,
+        cx: &FsCx<'_>,
+        dir: u64,
+        name: &[u8],
+    ) -> Result<(Arc<Node>, u64), Errno> {
         let entry: EntryOut = self.connection.call_for(cx, opcode::LOOKUP, dir, &[name, &[0]])?;
         if entry.node == 0 {
             return Err(Errno::ENOENT);
         }
-        self.adopt(cx, &entry)
+        Ok((self.adopt(cx, &entry)?, entry.entry_valid))
     }
 
     /// The node of an answered entry, which carries one server-side reference.
@@ -64,6 +64,7 @@ impl FuseFs {
             self.connection.forget(entry.node, 1);
             if let Some(inner) = inner_of(&node) {
                 inner.remember(cx, &entry.attr, entry.attr_valid);
+                inner.name_expires_ns.store(expiry(cx, entry.entry_valid), Ordering::Relaxed);
             }
             return Ok(node);
         }
@@ -72,6 +73,7 @@ impl FuseFs {
             fs: self.clone(),
             id: entry.node,
             attr: SpinLock::new(LEVEL, CachedAttr { attr, expires_ns: expiry(cx, entry.attr_valid) }),
+            name_expires_ns: AtomicU64::new(expiry(cx, entry.entry_valid)),
         });
         let mut ops: Arc<dyn NodeOps> = inner.clone();
         let kind = match entry.attr.mode & S_IFMT {
@@ -91,15 +93,6 @@ impl FuseFs {
         let node = Node::new(ops, kind);
         self.nodes.lock().insert(entry.node, Arc::downgrade(&node));
         Ok(node)
-    }
-
-    /// statfs(2) of the share, in the wire's form.
-    ///
-    /// # Errors
-    /// `EIO`.
-    pub fn statfs(self: &Arc<Self>, cx: &FsCx<'_>, root: &Arc<Node>) -> Result<fuse::StatfsOut, Errno> {
-        let id = inner_of(root).map_or(ROOT_ID, |inner| inner.id);
-        self.connection.call_for(cx, opcode::STATFS, id, &[])
     }
 
     fn attr_from(&self, wire: &fuse::Attr) -> Attr {
@@ -146,6 +139,8 @@ pub(super) struct FuseNode {
     pub(super) fs: Arc<FuseFs>,
     pub(super) id: u64,
     attr: SpinLock<CachedAttr>,
+    /// Until when the name that led here last holds.
+    name_expires_ns: AtomicU64,
 }
 
 impl FuseNode {
@@ -154,6 +149,11 @@ impl FuseNode {
         let attr = self.fs.attr_from(attr);
         *self.attr.lock() = CachedAttr { attr, expires_ns: expiry(cx, valid) };
         attr
+    }
+
+    /// Whether the name that led here last still holds.
+    pub(super) fn name_holds(&self, cx: &FsCx<'_>) -> bool {
+        cx.sleeper.now_ns() < self.name_expires_ns.load(Ordering::Relaxed)
     }
 
     /// Attributes as last seen, however old.

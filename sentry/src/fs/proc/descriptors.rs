@@ -1,0 +1,112 @@
+//! `fd`, `fdinfo` and the network files of a process.
+
+use super::root::parse_id;
+use super::source::ProcTask;
+use crate::abi::Errno;
+use crate::fs::node::LinkTarget;
+use crate::fs::pseudo::{Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, Text};
+use crate::fs::{FdTable, FsCx, Node};
+use crate::syscall::Fd;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+struct Fds {
+    meta: Meta,
+    task: Arc<dyn ProcTask>,
+}
+
+struct FdInfos {
+    meta: Meta,
+    task: Arc<dyn ProcTask>,
+}
+
+/// `/proc/PID/fd`.
+pub(super) fn fd_dir(meta: Meta, task: &Arc<dyn ProcTask>) -> Arc<Node> {
+    PseudoDir::node(meta, Fds { meta, task: task.clone() })
+}
+
+/// `/proc/PID/fdinfo`.
+pub(super) fn fdinfo_dir(meta: Meta, task: &Arc<dyn ProcTask>) -> Arc<Node> {
+    PseudoDir::node(meta, FdInfos { meta, task: task.clone() })
+}
+
+fn table(task: &dyn ProcTask) -> Result<Arc<FdTable>, Errno> {
+    task.files().ok_or(Errno::ENOENT)
+}
+
+fn named(name: &[u8]) -> Result<Fd, Errno> {
+    let number = parse_id(name).ok_or(Errno::ENOENT)?;
+    i32::try_from(number).map(Fd).map_err(|_| Errno::ENOENT)
+}
+
+fn list(task: &dyn ProcTask, meta: &Meta, kind: u8) -> Result<Vec<Entry>, Errno> {
+    let numbers = table(task)?.numbers().into_iter();
+    let entry = |number: i32| Entry { name: format!("{number}").into_bytes(), ino: ino(meta, number), kind };
+    Ok(numbers.map(entry).collect())
+}
+
+fn ino(meta: &Meta, number: i32) -> u64 {
+    meta.ino + 1000 + u64::from(number.cast_unsigned())
+}
+
+impl Listing for Fds {
+    fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let fd = named(name)?;
+        table(&*self.task)?.get(fd).map_err(|_| Errno::ENOENT)?;
+        let task = self.task.clone();
+        let meta = Meta { ino: ino(&self.meta, fd.0), mode: 0, ..self.meta };
+        Ok(PseudoLink::node(meta, move |_| {
+            let file = table(&*task)?.get(fd).map_err(|_| Errno::ENOENT)?;
+            Ok(LinkTarget::File(file))
+        }))
+    }
+
+    fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        list(&*self.task, &self.meta, 10)
+    }
+}
+
+impl Listing for FdInfos {
+    fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let fd = named(name)?;
+        table(&*self.task)?.get(fd).map_err(|_| Errno::ENOENT)?;
+        let task = self.task.clone();
+        let meta = Meta { ino: ino(&self.meta, fd.0), mode: 0o400, ..self.meta };
+        Ok(PseudoFile::node(
+            meta,
+            Text(move |cx: &FsCx<'_>| {
+                let entry = table(&*task)?.entry(fd).map_err(|_| Errno::ENOENT)?;
+                let position = *entry.file.position.lock(cx.sleeper);
+                let flags = entry.file.flags() | if entry.close_on_exec { 0o2_000_000 } else { 0 };
+                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t0\n").into_bytes())
+            }),
+        ))
+    }
+
+    fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        list(&*self.task, &self.meta, 8)
+    }
+}
+
+/// `/proc/PID/net`: a sandbox without a network has a loopback-less, empty stack; the tables have their headings.
+pub(super) fn net_files(dev: u64, tid: u32) -> Vec<(&'static str, Arc<Node>)> {
+    const SOCKETS: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    const FILES: [(&str, &str); 6] = [
+        (
+            "dev",
+            "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
+        ),
+        ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
+        ("tcp", SOCKETS),
+        ("tcp6", SOCKETS),
+        ("udp", SOCKETS),
+        ("udp6", SOCKETS),
+    ];
+    let file = |(index, (name, text)): (u64, (&'static str, &'static str))| {
+        let meta = Meta::new(dev, super::inode(tid, 90 + index), 0o444);
+        (name, PseudoFile::node(meta, Text(move |_: &FsCx<'_>| Ok(text.as_bytes().to_vec()))))
+    };
+    (0..).zip(FILES).map(file).collect()
+}

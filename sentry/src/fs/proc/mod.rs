@@ -1,0 +1,73 @@
+//! procfs (proc(5)): processes and figures of the sandbox, as one container sees them.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `source` | the traits by which the rooms above tell what is to be shown |
+//! | `root` | `/proc` itself: processes, `self`, fixed files |
+//! | `process` | `/proc/PID` and `/proc/PID/task/TID` |
+//! | `status` | `stat`, `statm`, `status`, `limits` |
+//! | `memory` | `maps`, `smaps`, `cmdline`, `environ`, `auxv` |
+//! | `descriptors` | `fd`, `fdinfo` |
+//! | `mounts` | `mounts`, `mountinfo` |
+//! | `system` | `meminfo`, `cpuinfo`, `stat`, `uptime` and the like |
+//! | `sysctl` | `/proc/sys` |
+
+mod descriptors;
+mod memory;
+mod mounts;
+mod process;
+mod root;
+mod source;
+mod status;
+mod sysctl;
+mod system;
+
+pub use source::{ProcSource, ProcTask, SystemInfo, TaskInfo};
+
+use crate::abi::Errno;
+use crate::fs::filesystem::{DentryPolicy, FileSystem, StatFs, anonymous_device};
+use crate::fs::{FsCx, Node};
+use alloc::sync::Arc;
+use core::any::Any;
+
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// A mounted procfs.
+pub struct ProcFs {
+    root: Arc<Node>,
+}
+
+impl ProcFs {
+    /// The proc of a pid namespace.
+    #[must_use]
+    pub fn new(source: Arc<dyn ProcSource>) -> Arc<Self> {
+        Arc::new(Self { root: root::node(&source, anonymous_device()) })
+    }
+}
+
+impl FileSystem for ProcFs {
+    fn type_name(&self) -> &str {
+        "proc"
+    }
+
+    fn root(&self) -> Arc<Node> {
+        self.root.clone()
+    }
+
+    fn statfs(&self, _cx: &FsCx<'_>) -> Result<StatFs, Errno> {
+        Ok(StatFs { magic: PROC_SUPER_MAGIC, block_size: 4096, name_max: 255, ..StatFs::default() })
+    }
+
+    fn dentry_policy(&self) -> DentryPolicy {
+        DentryPolicy::Never
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Inode number of a file of a process: stable, and apart from those of other files.
+const fn inode(pid: u32, file: u64) -> u64 {
+    ((pid as u64 + 1) << 20) | file
+}

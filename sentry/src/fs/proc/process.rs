@@ -1,0 +1,154 @@
+//! `/proc/PID` and `/proc/PID/task/TID`.
+
+use super::root::parse_id;
+use super::source::{ProcSource, ProcTask};
+use super::{descriptors, inode, memory, mounts, status};
+use crate::abi::Errno;
+use crate::fs::node::LinkTarget;
+use crate::fs::pseudo::{Contents, Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, StaticDir, Text};
+use crate::fs::{FsCx, Node};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The directory of a process.
+pub(super) fn process_dir(source: &Arc<dyn ProcSource>, dev: u64, task: &Arc<dyn ProcTask>) -> Arc<Node> {
+    let mut files = thread_files(dev, task);
+    let info = task.info();
+    let creds = task.creds();
+    let meta = Meta::new(dev, inode(info.tid, 1), 0o555).owned(creds.euid, creds.egid);
+    files.insert("task", PseudoDir::node(meta, Threads { source: source.clone(), dev, task: task.clone() }));
+    let meta = Meta::new(dev, inode(info.tid, 0), 0o555).owned(creds.euid, creds.egid);
+    PseudoDir::node(meta, StaticDir(files))
+}
+
+struct Threads {
+    source: Arc<dyn ProcSource>,
+    dev: u64,
+    task: Arc<dyn ProcTask>,
+}
+
+impl Listing for Threads {
+    fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let tid = parse_id(name).ok_or(Errno::ENOENT)?;
+        if !self.task.threads().contains(&tid) {
+            return Err(Errno::ENOENT);
+        }
+        let thread = self.source.task(tid).ok_or(Errno::ENOENT)?;
+        let creds = thread.creds();
+        let meta = Meta::new(self.dev, inode(tid, 2), 0o555).owned(creds.euid, creds.egid);
+        Ok(PseudoDir::node(meta, StaticDir(thread_files(self.dev, &thread))))
+    }
+
+    fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        let entry = |tid: u32| Entry { name: format!("{tid}").into_bytes(), ino: inode(tid, 2), kind: 4 };
+        Ok(self.task.threads().into_iter().map(entry).collect())
+    }
+}
+
+/// What the directories of processes and threads have in common.
+fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Arc<Node>> {
+    let tid = task.info().tid;
+    let creds = task.creds();
+    let meta = |file, mode| Meta::new(dev, inode(tid, file), mode).owned(creds.euid, creds.egid);
+    let mut files = BTreeMap::new();
+    let mut text = |name, file, mode, make: fn(&FsCx<'_>, &dyn ProcTask) -> Result<Vec<u8>, Errno>| {
+        let task = task.clone();
+        files.insert(name, PseudoFile::node(meta(file, mode), Text(move |cx: &FsCx<'_>| make(cx, &*task))));
+    };
+    text("stat", 10, 0o444, |_, task| Ok(status::stat(task)));
+    text("statm", 11, 0o444, |_, task| Ok(status::statm(task)));
+    text("status", 12, 0o444, |_, task| Ok(status::status(task)));
+    text("limits", 13, 0o444, |_, task| Ok(status::limits(task)));
+    text("cmdline", 14, 0o444, memory::cmdline);
+    text("environ", 15, 0o400, memory::environ);
+    text("auxv", 16, 0o400, memory::auxv);
+    text("maps", 17, 0o444, |_, task| Ok(memory::maps(task)));
+    text("smaps", 18, 0o444, |_, task| Ok(memory::smaps(task)));
+    text("mounts", 19, 0o444, mounts::mounts);
+    text("mountinfo", 20, 0o444, mounts::mountinfo);
+    text("cgroup", 21, 0o444, |_, _| Ok(b"0::/\n".to_vec()));
+    text("loginuid", 22, 0o444, |_, _| Ok(b"4294967295".to_vec()));
+    text("sessionid", 23, 0o444, |_, _| Ok(b"4294967295".to_vec()));
+    text(
+        "oom_score",
+        24,
+        0o444,
+        |_, task| Ok(format!("{}\n", task.info().oom_score_adj.max(0)).into_bytes()),
+    );
+    text("wchan", 25, 0o444, |_, _| Ok(b"0".to_vec()));
+    text("schedstat", 26, 0o444, |_, task| Ok(status::schedstat(task)));
+    text("personality", 27, 0o400, |_, _| Ok(b"00000000\n".to_vec()));
+    text("io", 28, 0o400, |_, _| Ok(status::io()));
+    text("uid_map", 29, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));
+    text("gid_map", 30, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));
+    text("setgroups", 31, 0o444, |_, _| Ok(b"allow\n".to_vec()));
+    files.insert("comm", PseudoFile::node(meta(40, 0o644), Comm(task.clone())));
+    files.insert("oom_score_adj", PseudoFile::node(meta(41, 0o644), OomScoreAdj(task.clone())));
+    for (name, file) in [("cwd", 50), ("root", 51), ("exe", 52)] {
+        let task = task.clone();
+        files.insert(name, PseudoLink::node(meta(file, 0), move |_| place(&*task, name)));
+    }
+    files.insert("fd", descriptors::fd_dir(meta(60, 0o500), task));
+    files.insert("fdinfo", descriptors::fdinfo_dir(meta(61, 0o555), task));
+    let net = descriptors::net_files(dev, tid);
+    files.insert("net", PseudoDir::fixed(meta(62, 0o555), net));
+    let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let links = (0u32..).zip(namespaces).map(|(index, name)| {
+        let target = format!("{name}:[{}]", 4_026_531_835 + u64::from(index)).into_bytes();
+        let meta = meta(71 + u64::from(index), 0);
+        (name, PseudoLink::node(meta, move |_| Ok(LinkTarget::Path(target.clone()))))
+    });
+    files.insert("ns", PseudoDir::fixed(meta(70, 0o511), links));
+    files
+}
+
+fn place(task: &dyn ProcTask, name: &str) -> Result<LinkTarget, Errno> {
+    if name == "exe" {
+        return memory::exe(task);
+    }
+    let fs = task.fs().ok_or(Errno::ENOENT)?;
+    Ok(LinkTarget::Place(if name == "cwd" { fs.cwd() } else { fs.root() }))
+}
+
+struct Comm(Arc<dyn ProcTask>);
+
+impl Contents for Comm {
+    fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        let mut name = self.0.info().name;
+        name.push(b'\n');
+        Ok(name)
+    }
+
+    fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
+        if cx.caller.pid != self.0.info().pid {
+            return Err(Errno::EINVAL);
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n' || *byte == 0).unwrap_or(bytes.len());
+        self.0.set_name(bytes.get(..end.min(15)).unwrap_or_default());
+        Ok(())
+    }
+}
+
+struct OomScoreAdj(Arc<dyn ProcTask>);
+
+impl Contents for OomScoreAdj {
+    fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        Ok(format!("{}\n", self.0.info().oom_score_adj).into_bytes())
+    }
+
+    fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
+        let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+        let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        if !(-1000..=1000).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        let lowers = value < self.0.info().oom_score_adj;
+        if lowers && !cx.creds.has(crate::security::Capability::SysResource) {
+            return Err(Errno::EACCES);
+        }
+        self.0.set_oom_score_adj(value);
+        Ok(())
+    }
+}

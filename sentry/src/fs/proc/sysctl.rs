@@ -1,0 +1,135 @@
+//! `/proc/sys`: values that programs consult, fixed ones here, changing ones by [`ProcSource::sysctl`].
+
+use super::source::ProcSource;
+use crate::abi::Errno;
+use crate::fs::pseudo::{Contents, Entry, Listing, Meta, PseudoDir, PseudoFile};
+use crate::fs::{FsCx, Node};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Path below `/proc/sys`, fixed value (`None`: ask the source), permission bits. Sorted by path.
+const FILES: &[(&str, Option<&str>, u32)] = &[
+    ("fs/aio-max-nr", Some("0"), 0o444),
+    ("fs/aio-nr", Some("0"), 0o444),
+    ("fs/file-max", Some("9223372036854775807"), 0o444),
+    ("fs/inotify/max_queued_events", Some("16384"), 0o444),
+    ("fs/inotify/max_user_instances", Some("128"), 0o444),
+    ("fs/inotify/max_user_watches", Some("65536"), 0o444),
+    ("fs/mqueue/msg_max", Some("10"), 0o444),
+    ("fs/nr_open", Some("1048576"), 0o444),
+    ("fs/overflowgid", Some("65534"), 0o444),
+    ("fs/overflowuid", Some("65534"), 0o444),
+    ("fs/pipe-max-size", Some("1048576"), 0o444),
+    ("fs/pipe-user-pages-hard", Some("0"), 0o444),
+    ("fs/pipe-user-pages-soft", Some("16384"), 0o444),
+    ("kernel/cap_last_cap", Some("40"), 0o444),
+    ("kernel/core_pattern", Some("core"), 0o444),
+    ("kernel/core_uses_pid", Some("0"), 0o444),
+    ("kernel/dmesg_restrict", Some("0"), 0o444),
+    ("kernel/domainname", None, 0o644),
+    ("kernel/hostname", None, 0o644),
+    ("kernel/msgmax", Some("8192"), 0o444),
+    ("kernel/msgmnb", Some("16384"), 0o444),
+    ("kernel/msgmni", Some("32000"), 0o444),
+    ("kernel/ngroups_max", Some("65536"), 0o444),
+    ("kernel/osrelease", Some(crate::abi::version::RELEASE), 0o444),
+    ("kernel/ostype", Some("Linux"), 0o444),
+    ("kernel/overflowgid", Some("65534"), 0o444),
+    ("kernel/overflowuid", Some("65534"), 0o444),
+    ("kernel/panic", Some("0"), 0o444),
+    ("kernel/pid_max", Some("4194304"), 0o444),
+    ("kernel/printk", Some("7\t4\t1\t7"), 0o444),
+    ("kernel/random/boot_id", None, 0o444),
+    ("kernel/random/entropy_avail", Some("256"), 0o444),
+    ("kernel/random/poolsize", Some("256"), 0o444),
+    ("kernel/random/uuid", None, 0o444),
+    ("kernel/randomize_va_space", Some("2"), 0o444),
+    ("kernel/sem", Some("32000\t1024000000\t500\t32000"), 0o444),
+    ("kernel/seccomp/actions_avail", Some("kill_process kill_thread trap errno trace log allow"), 0o444),
+    ("kernel/shmall", Some("18446744073692774399"), 0o444),
+    ("kernel/shmmax", Some("18446744073692774399"), 0o444),
+    ("kernel/shmmni", Some("4096"), 0o444),
+    ("kernel/tainted", Some("0"), 0o444),
+    ("kernel/threads-max", None, 0o444),
+    ("kernel/version", Some(crate::abi::version::VERSION), 0o444),
+    ("net/core/somaxconn", Some("4096"), 0o444),
+    ("net/ipv4/ip_local_port_range", Some("32768\t60999"), 0o444),
+    ("vm/drop_caches", Some("0"), 0o444),
+    ("vm/max_map_count", Some("65530"), 0o444),
+    ("vm/min_free_kbytes", Some("1024"), 0o444),
+    ("vm/mmap_min_addr", Some("65536"), 0o444),
+    ("vm/overcommit_memory", Some("1"), 0o444),
+    ("vm/overcommit_ratio", Some("50"), 0o444),
+    ("vm/swappiness", Some("60"), 0o444),
+];
+
+struct Dir {
+    source: Arc<dyn ProcSource>,
+    dev: u64,
+    /// With a slash at the end, unless it is the top.
+    prefix: String,
+}
+
+/// `/proc/sys`.
+pub(super) fn node(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
+    PseudoDir::node(Meta::new(dev, 200, 0o555), Dir { source: source.clone(), dev, prefix: String::new() })
+}
+
+fn ino(path: &str) -> u64 {
+    // FNV-1a: stable from one look-up to the next.
+    path.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        | 1 << 63
+}
+
+impl Listing for Dir {
+    fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        let path = alloc::format!("{}{name}", self.prefix);
+        if let Some((path, value, mode)) = FILES.iter().find(|(file, ..)| *file == path) {
+            let contents = Value { source: self.source.clone(), path, value: *value };
+            return Ok(PseudoFile::node(Meta::new(self.dev, ino(path), *mode), contents));
+        }
+        let prefix = alloc::format!("{path}/");
+        if !FILES.iter().any(|(file, ..)| file.starts_with(&prefix)) {
+            return Err(Errno::ENOENT);
+        }
+        let meta = Meta::new(self.dev, ino(&path), 0o555);
+        Ok(PseudoDir::node(meta, Self { source: self.source.clone(), dev: self.dev, prefix }))
+    }
+
+    fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for rest in FILES.iter().filter_map(|(file, ..)| file.strip_prefix(self.prefix.as_str())) {
+            let (name, kind) = rest.split_once('/').map_or((rest, 8), |(dir, _)| (dir, 4));
+            if entries.last().is_none_or(|last| last.name != name.as_bytes()) {
+                let path = alloc::format!("{}{name}", self.prefix);
+                entries.push(Entry { name: name.as_bytes().to_vec(), ino: ino(&path), kind });
+            }
+        }
+        Ok(entries)
+    }
+}
+
+struct Value {
+    source: Arc<dyn ProcSource>,
+    path: &'static str,
+    value: Option<&'static str>,
+}
+
+impl Contents for Value {
+    fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        let changing = || self.source.sysctl(self.path).ok_or(Errno::ENOENT);
+        let mut text = self.value.map_or_else(changing, |value| Ok(String::from(value)))?;
+        text.push('\n');
+        Ok(text.into_bytes())
+    }
+
+    fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
+        if !cx.creds.has(crate::security::Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        self.source.set_sysctl(self.path, bytes)
+    }
+}
