@@ -13,12 +13,14 @@ pub mod abi;
 pub mod cache;
 pub mod exec;
 pub mod fs;
+pub mod ipc;
 pub mod mm;
 pub mod net;
 pub mod platform;
 pub mod security;
 pub mod syscall;
 pub mod task;
+pub mod time;
 pub mod user;
 pub mod wait;
 

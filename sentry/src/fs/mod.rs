@@ -17,6 +17,8 @@
 pub mod anon;
 pub mod context;
 pub mod dentry;
+pub mod epoll;
+pub mod eventfd;
 pub mod fd_table;
 pub mod filesystem;
 pub mod fuse;
@@ -30,7 +32,9 @@ pub mod path;
 pub mod pipe;
 pub mod proc;
 pub mod pseudo;
+pub mod readiness;
 pub mod stream;
+pub mod timerfd;
 
 pub use context::FsContext;
 pub use dentry::Dentry;

@@ -1,0 +1,3 @@
+//! Inter-process communication beside files: futexes.
+
+pub mod futex;
