@@ -10,6 +10,7 @@ use crate::lock::{Level, SpinLock};
 use crate::once::Once;
 use buddy::Buddy;
 pub use buddy::{MAX_ORDER, Meta};
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -88,9 +89,12 @@ fn zero(number: u32, frames: usize) {
 }
 
 /// A counted handle of one frame.
+///
+/// `Option<Frame>` is as small as `Frame`: page tables of the sentry hold hundreds of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    number: u32,
+    /// Number plus one.
+    id: NonZeroU32,
 }
 
 impl Frame {
@@ -114,25 +118,39 @@ impl Frame {
         if let Some(meta) = meta(number) {
             meta.refs.store(1, Ordering::Relaxed);
         }
-        Self { number }
+        Self { id: NonZeroU32::MIN.saturating_add(number) }
     }
 
     /// Index in the arena, for use as a key.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number
+        self.id.get() - 1
     }
 
     /// Guest-physical address.
     #[must_use]
     pub fn address(&self) -> u64 {
-        physical(self.number)
+        physical(self.number())
     }
 
     /// Handles of this frame. Exact only while the caller excludes cloning.
     #[must_use]
     pub fn handles(&self) -> u32 {
-        meta(self.number).map_or(1, |meta| meta.refs.load(Ordering::Acquire))
+        meta(self.number()).map_or(1, |meta| meta.refs.load(Ordering::Acquire))
+    }
+
+    /// Drops the handle; tells whether it was the last one, so that the frame is free now.
+    #[must_use]
+    pub fn release(self) -> bool {
+        let number = self.number();
+        core::mem::forget(self);
+        let Some(meta) = meta(number) else { return false };
+        if meta.refs.fetch_sub(1, Ordering::Release) != 1 {
+            return false;
+        }
+        core::sync::atomic::fence(Ordering::Acquire);
+        give(number, 0);
+        true
     }
 
     /// Copies into the frame; stops at its end. Returns the bytes copied.
@@ -140,7 +158,7 @@ impl Frame {
         let len = from.len().min(FRAME_SIZE.saturating_sub(offset));
         if len > 0 {
             // SAFETY: offset + len <= FRAME_SIZE; `from` is not frame memory, which nobody can borrow.
-            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), pointer(self.number).add(offset), len) };
+            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), pointer(self.number()).add(offset), len) };
         }
         len
     }
@@ -150,7 +168,7 @@ impl Frame {
         let len = to.len().min(FRAME_SIZE.saturating_sub(offset));
         if len > 0 {
             // SAFETY: offset + len <= FRAME_SIZE; `to` is not frame memory, which nobody can borrow.
-            unsafe { core::ptr::copy_nonoverlapping(pointer(self.number).add(offset), to.as_mut_ptr(), len) };
+            unsafe { core::ptr::copy_nonoverlapping(pointer(self.number()).add(offset), to.as_mut_ptr(), len) };
         }
         len
     }
@@ -160,7 +178,7 @@ impl Frame {
         let len = len.min(FRAME_SIZE.saturating_sub(offset));
         if len > 0 {
             // SAFETY: offset + len <= FRAME_SIZE.
-            unsafe { core::ptr::write_bytes(pointer(self.number).add(offset), 0, len) };
+            unsafe { core::ptr::write_bytes(pointer(self.number()).add(offset), 0, len) };
         }
     }
 
@@ -172,8 +190,8 @@ impl Frame {
             // SAFETY: both ranges are inside their frames; `copy` allows overlap should both be the same frame.
             unsafe {
                 core::ptr::copy(
-                    pointer(other.number).add(other_offset),
-                    pointer(self.number).add(offset),
+                    pointer(other.number()).add(other_offset),
+                    pointer(self.number()).add(offset),
                     len,
                 );
             }
@@ -188,7 +206,7 @@ impl Frame {
             return None;
         }
         // SAFETY: aligned and inside the frame, which lives at least as long as this handle.
-        Some(unsafe { &*pointer(self.number).add(offset).cast::<AtomicU32>() })
+        Some(unsafe { &*pointer(self.number()).add(offset).cast::<AtomicU32>() })
     }
 
     /// The byte at `offset`, as an atomic; `None` if outside.
@@ -198,32 +216,56 @@ impl Frame {
             return None;
         }
         // SAFETY: inside the frame, which lives at least as long as this handle.
-        Some(unsafe { &*pointer(self.number).add(offset).cast::<AtomicU8>() })
+        Some(unsafe { &*pointer(self.number()).add(offset).cast::<AtomicU8>() })
     }
 
     /// For platforms: the kernel-virtual address.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        pointer(self.number)
+        pointer(self.number())
     }
 }
 
 impl Clone for Frame {
     fn clone(&self) -> Self {
-        if let Some(meta) = meta(self.number) {
+        if let Some(meta) = meta(self.number()) {
             meta.refs.fetch_add(1, Ordering::Relaxed);
         }
-        Self { number: self.number }
+        Self { id: self.id }
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        let Some(meta) = meta(self.number) else { return };
+        let number = self.number();
+        let Some(meta) = meta(number) else { return };
         if meta.refs.fetch_sub(1, Ordering::Release) == 1 {
             core::sync::atomic::fence(Ordering::Acquire);
-            give(self.number, 0);
+            give(number, 0);
         }
+    }
+}
+
+/// Names a frame without keeping it: what a page table of the hosted platform holds. Using one whose frame is free again
+/// (it has no handles then) reads or writes another owner's bytes, but never leaves the arena.
+#[cfg(not(target_os = "none"))]
+#[derive(Debug)]
+pub struct Alias(core::mem::ManuallyDrop<Frame>);
+
+#[cfg(not(target_os = "none"))]
+impl Frame {
+    /// See [`Alias`].
+    #[must_use]
+    pub fn alias(&self) -> Alias {
+        Alias(core::mem::ManuallyDrop::new(Self { id: self.id }))
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+impl core::ops::Deref for Alias {
+    type Target = Frame;
+    fn deref(&self) -> &Frame {
+        &self.0
     }
 }
 

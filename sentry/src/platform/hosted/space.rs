@@ -2,18 +2,18 @@
 
 use crate::platform::{CopyFault, OutOfMemory, Perm, Space};
 use crate::user::UserAddr;
-use chitin_core::frame::{FRAME_SIZE, Frame};
+use chitin_core::frame::{Alias, FRAME_SIZE, Frame};
 use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 pub(super) struct HostedSpace {
-    pages: Mutex<BTreeMap<u64, (Frame, Perm)>>,
+    pages: Mutex<BTreeMap<u64, (Alias, Perm)>>,
 }
 
 impl HostedSpace {
-    fn pages(&self) -> MutexGuard<'_, BTreeMap<u64, (Frame, Perm)>> {
+    fn pages(&self) -> MutexGuard<'_, BTreeMap<u64, (Alias, Perm)>> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -31,6 +31,7 @@ impl HostedSpace {
             let (frame, _) = (pages.get(&here.page_down().get()))
                 .filter(|(_, perm)| perm.contains(need))
                 .ok_or(CopyFault { done })?;
+            assert!(frame.handles() > 0, "page {here:?} maps a frame that was freed");
             let part = (FRAME_SIZE - here.page_offset()).min(len - done);
             copy(frame, here.page_offset(), done, part);
             done += part;
@@ -46,7 +47,7 @@ impl HostedSpace {
 
 impl Space for HostedSpace {
     fn map(&self, at: UserAddr, frame: &Frame, perm: Perm) -> Result<(), OutOfMemory> {
-        self.pages().insert(at.page_down().get(), (frame.clone(), perm));
+        self.pages().insert(at.page_down().get(), (frame.alias(), perm));
         Ok(())
     }
 
