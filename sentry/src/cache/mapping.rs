@@ -1,18 +1,19 @@
 //! [`Mapping`]: the cached pages of one file, and [`Backing`], where they come from.
 
+use super::mappers::{Attachment, Copies, Mapper, Mappers, PageRange, Sharing};
 use crate::abi::Errno;
 use crate::platform::Access;
 use crate::user::{IoReader, IoWriter, UserFault};
 use crate::wait::Stop;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use chitin_core::frame::{FRAME_SIZE, Frame};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Sleeper;
 
 /// Level of a mapping's page lock.
-pub const LEVEL: Level = Level(120);
+pub(super) const LEVEL: Level = Level(120);
 
 /// Where pages of a file come from and go to.
 pub trait Backing: Send + Sync {
@@ -27,6 +28,26 @@ pub trait Backing: Send + Sync {
     /// # Errors
     /// What writing the file gives: `EIO`, `ENOSPC`, `EDQUOT`.
     fn write_back(&self, sleeper: &Sleeper, index: u64, frames: &[Frame], len: usize) -> Result<(), Errno>;
+}
+
+/// What the cache says of a page.
+#[derive(Debug)]
+pub enum Lookup {
+    /// It is there, and may be mapped writable without asking again or not.
+    Present(Frame, Mapped),
+    /// [`Mapping::page`] must fill it.
+    Absent,
+    /// It lies beyond the end of the file.
+    Beyond,
+}
+
+/// How a page may be mapped shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapped {
+    /// Read-only: the first write must be told.
+    ReadOnly,
+    /// Writable: it is dirty already, or nobody asks.
+    Writable,
 }
 
 struct Page {
@@ -46,6 +67,7 @@ pub struct Mapping {
     /// `None`: the pages are the file (tmpfs, memfd); they are never dropped and start as zeroes.
     backing: Option<Arc<dyn Backing>>,
     pages: SpinLock<Pages>,
+    mappers: Mappers,
 }
 
 impl Mapping {
@@ -55,6 +77,7 @@ impl Mapping {
         Arc::new(Self {
             backing: None,
             pages: SpinLock::new(LEVEL, Pages { size: 0, pages: BTreeMap::new() }),
+            mappers: Mappers::new(),
         })
     }
 
@@ -62,7 +85,50 @@ impl Mapping {
     #[must_use]
     pub fn cached(backing: Arc<dyn Backing>, size: u64) -> Arc<Self> {
         let pages = SpinLock::new(LEVEL, Pages { size, pages: BTreeMap::new() });
-        Arc::new(Self { backing: Some(backing), pages })
+        Arc::new(Self { backing: Some(backing), pages, mappers: Mappers::new() })
+    }
+
+    pub(super) fn mappers(&self) -> &Mappers {
+        &self.mappers
+    }
+
+    /// Makes an address space hear of changes of the pages.
+    #[must_use]
+    pub fn attach(self: &Arc<Self>, mapper: Weak<dyn Mapper>, sharing: Sharing) -> Arc<Attachment> {
+        Attachment::new(self, mapper, sharing)
+    }
+
+    /// Shared mappings through which user code may write.
+    #[must_use]
+    pub fn writable_mappings(&self) -> u64 {
+        self.mappers.writable()
+    }
+
+    /// The page at `index` for mapping it; with [`Access::Write`] a present page becomes dirty. The caller holds the lock
+    /// of the address space until it has mapped the page: that is what truncation waits for.
+    #[must_use]
+    pub fn lookup(&self, index: u64, access: Access) -> Lookup {
+        let mut pages = self.pages.lock();
+        if index >= pages.size.div_ceil(FRAME_SIZE as u64) {
+            return Lookup::Beyond;
+        }
+        let Some(page) = pages.pages.get_mut(&index) else { return Lookup::Absent };
+        page.dirty |= access == Access::Write;
+        let mapped = if page.dirty || self.backing.is_none() { Mapped::Writable } else { Mapped::ReadOnly };
+        Lookup::Present(page.frame.clone(), mapped)
+    }
+
+    /// The pages from `first` on that are there, as [`Mapping::lookup`] for reading would find them.
+    pub fn lookup_around(&self, first: u64, found: &mut [Option<(Frame, Mapped)>]) {
+        let pages = self.pages.lock();
+        let end = (first + found.len() as u64).min(pages.size.div_ceil(FRAME_SIZE as u64));
+        for (index, page) in pages.pages.range(first..end.max(first)) {
+            let mapped =
+                if page.dirty || self.backing.is_none() { Mapped::Writable } else { Mapped::ReadOnly };
+            if let Some(slot) = usize::try_from(index - first).ok().and_then(|at| found.get_mut(at)) {
+                *slot = Some((page.frame.clone(), mapped));
+            }
+        }
     }
 
     /// Bytes of the file.
@@ -188,6 +254,10 @@ impl Mapping {
         }
         pages.size = size;
         drop(pages);
+        if !dropped.is_empty() {
+            let range = PageRange { from: size.div_ceil(FRAME_SIZE as u64), to: u64::MAX };
+            self.mappers.for_each(|mapper| mapper.unmap_pages(self, range, Copies::Drop));
+        }
         drop(dropped);
     }
 

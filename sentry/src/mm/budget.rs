@@ -119,6 +119,14 @@ impl Budget {
         Ok(())
     }
 
+    /// Takes `pages` whatever the limit: for what must not fail, such as unmapping part of shared pages.
+    pub fn take_always(&self, pages: u64) {
+        self.used.fetch_add(pages, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.take_always(pages);
+        }
+    }
+
     /// Gives back `pages` that [`Budget::take`] took.
     pub fn give(&self, pages: u64) {
         if pages == 0 {

@@ -1,31 +1,65 @@
-//! [`Mm`]: one address space.
+//! [`Mm`]: one address space, its parts and how they are locked.
 
-use super::{Budget, Limits};
-use crate::abi::Errno;
-use crate::platform::{self, Access, OutOfMemory, Space};
+use super::area::AreaMap;
+use super::leaf::{PageIndex, Removed};
+use super::{Area, Budget, ImageLayout, Limits};
+use crate::platform::{self, OutOfMemory, Space};
 use crate::user::UserAddr;
-use alloc::sync::Arc;
-use chitin_core::lock::Level;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::{Shared, Sleeper};
+use chitin_proto::layout::USER_END;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a fault could not be resolved, as the signal it becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultError {
-    /// SIGSEGV, SEGV_MAPERR: nothing is mapped there.
-    NotMapped,
-    /// SIGSEGV, SEGV_ACCERR: what is mapped does not allow the access.
-    Denied,
-    /// SIGBUS, BUS_ADRERR: beyond the end of the mapped file, or its page cannot be read.
-    Bus,
-    /// No memory: the task is to be killed by the OOM killer.
-    OutOfMemory,
-}
+/// Level of an address space's lock.
+pub(super) const LEVEL: Level = Level(100);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// An address space.
 pub struct Mm {
-    space: Arc<dyn Space>,
-    limits: Shared<Limits>,
-    budget: Arc<Budget>,
+    pub(super) me: Weak<Self>,
+    id: u64,
+    pub(super) space: Arc<dyn Space>,
+    pub(super) limits: Shared<Limits>,
+    pub(super) state: SpinLock<State>,
+}
+
+/// What an address space consists of.
+pub(super) struct State {
+    pub(super) areas: AreaMap,
+    pub(super) index: PageIndex,
+    pub(super) layout: ImageLayout,
+    /// Bytes in areas with `LOCKED`.
+    pub(super) locked: u64,
+    /// New areas are locked (`mlockall(MCL_FUTURE)`).
+    pub(super) lock_future: LockFuture,
+}
+
+/// Whether new areas are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockFuture {
+    No,
+    Yes,
+}
+
+/// What was taken out of an address space: dropped with no lock held, after the space forgot the pages.
+#[derive(Default)]
+pub(super) struct Doomed {
+    pub(super) areas: Vec<(u64, Area)>,
+    pub(super) pages: Vec<Removed>,
+}
+
+impl Doomed {
+    /// Drops everything, letting others run in between.
+    pub(super) fn finish(mut self, sleeper: &Sleeper) {
+        for mut pages in self.pages.drain(..) {
+            while pages.drop_some() {
+                sleeper.resched_point();
+            }
+        }
+    }
 }
 
 impl Mm {
@@ -42,14 +76,45 @@ impl Mm {
     /// # Errors
     /// [`OutOfMemory`] when the platform has no memory for it.
     pub fn with(budget: Arc<Budget>, limits: Limits) -> Result<Arc<Self>, OutOfMemory> {
+        Self::of(
+            State {
+                areas: AreaMap::new(USER_END - (128 << 20)),
+                index: PageIndex::new(budget),
+                layout: ImageLayout::default(),
+                locked: 0,
+                lock_future: LockFuture::No,
+            },
+            limits,
+        )
+    }
+
+    pub(super) fn of(state: State, limits: Limits) -> Result<Arc<Self>, OutOfMemory> {
         let space = platform::get().new_space()?;
-        Ok(Arc::new(Self { space, limits: Shared::new(Level(95), limits), budget }))
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            space,
+            limits: Shared::new(Level(95), limits),
+            state: SpinLock::new(LEVEL, state),
+        }))
+    }
+
+    /// A number that no other address space has or had.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The hardware's view.
+    #[must_use]
+    pub fn space(&self) -> &Arc<dyn Space> {
+        &self.space
     }
 
     /// Who pays for its pages.
     #[must_use]
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
+    pub fn budget(&self) -> Arc<Budget> {
+        self.state.lock().index.budget().clone()
     }
 
     /// The limits it observes.
@@ -63,27 +128,36 @@ impl Mm {
         self.limits.replace(limits);
     }
 
-    /// An address space with the same contents, copied when either side writes (fork(2)).
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub fn fork(&self, sleeper: &Sleeper) -> Result<Arc<Self>, Errno> {
-        let _ = sleeper;
-        Err(Errno::ENOSYS)
+    /// Gives up a reference; the last one empties the address space, letting others run meanwhile. For the end of a
+    /// process: `Drop` does the same in one go.
+    pub fn leave(self: Arc<Self>, sleeper: &Sleeper) {
+        if Arc::strong_count(&self) == 1 {
+            let doomed = self.take_everything();
+            self.space.unmap(UserAddr::NULL, pages(0, USER_END));
+            doomed.finish(sleeper);
+        }
     }
 
-    /// The hardware's view.
-    #[must_use]
-    pub fn space(&self) -> &Arc<dyn Space> {
-        &self.space
+    fn take_everything(&self) -> Doomed {
+        let mut state = self.state.lock();
+        Doomed {
+            areas: state.areas.remove(0, u64::MAX),
+            pages: alloc::vec![state.index.remove(0, USER_END >> 12)],
+        }
     }
+}
 
-    /// Makes the page at `at` accessible, filling or copying it as needed. No lock may be held.
-    ///
-    /// # Errors
-    /// See [`FaultError`].
-    pub fn resolve_fault(&self, sleeper: &Sleeper, at: UserAddr, access: Access) -> Result<(), FaultError> {
-        let _ = (sleeper, at, access);
-        Err(FaultError::NotMapped)
+impl Drop for Mm {
+    fn drop(&mut self) {
+        let doomed = self.take_everything();
+        if !doomed.areas.is_empty() {
+            self.space.unmap(UserAddr::NULL, pages(0, USER_END));
+        }
+        drop(doomed);
     }
+}
+
+/// Pages between two page-aligned addresses.
+pub(super) fn pages(from: u64, to: u64) -> usize {
+    usize::try_from(to.saturating_sub(from) >> 12).unwrap_or(0)
 }

@@ -1,0 +1,292 @@
+//! The page index: private pages of an address space, in leaves of 512 that parent and child share until one writes.
+//!
+//! A leaf covers 2 MiB of addresses. Fork copies the list of leaves, not the leaves: a leaf with two owners is copied when
+//! one of them changes it, and then its frames have two handles each. So a frame may be written in place only when its
+//! leaf has one owner and it has one handle ([`PageIndex::is_exclusive`]).
+//!
+//! Frames in leaves are charged to the budget of the index once, with whatever handle frees them giving the page back.
+
+use super::budget::Budget;
+use crate::platform::OutOfMemory;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chitin_core::frame::Frame;
+
+/// Pages of a leaf.
+pub(super) const LEAF_PAGES: u64 = 512;
+
+/// 512 pages, aligned to 512.
+pub(super) struct Leaf {
+    slots: [Option<Frame>; LEAF_PAGES as usize],
+    used: usize,
+    budget: Arc<Budget>,
+}
+
+/// What a leaf itself costs, in pages: it and the page table that shadows it.
+const LEAF_COST: u64 = 1;
+
+impl Leaf {
+    fn new(budget: &Arc<Budget>) -> Result<Arc<Self>, OutOfMemory> {
+        budget.take(LEAF_COST)?;
+        Ok(Arc::new(Self { slots: [const { None }; LEAF_PAGES as usize], used: 0, budget: budget.clone() }))
+    }
+
+    /// A leaf with the same frames, each with one handle more. Not refused: unmapping must not fail.
+    fn duplicate(&self) -> Arc<Self> {
+        self.budget.take_always(LEAF_COST);
+        Arc::new(Self { slots: self.slots.clone(), used: self.used, budget: self.budget.clone() })
+    }
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        let freed =
+            self.slots.iter_mut().filter_map(Option::take).filter_map(|frame| frame.release().then_some(1));
+        let freed = freed.sum::<u64>() + LEAF_COST;
+        self.budget.give(freed);
+    }
+}
+
+/// A handle of a private page outside the index; dropped like one inside.
+pub(super) struct Loan {
+    frame: Option<Frame>,
+    budget: Arc<Budget>,
+}
+
+impl Loan {
+    pub(super) fn frame(&self) -> Option<&Frame> {
+        self.frame.as_ref()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if self.frame.take().is_some_and(Frame::release) {
+            self.budget.give(1);
+        }
+    }
+}
+
+/// Pages taken out of the index, to be dropped with no lock held and after the space forgot them.
+#[derive(Default)]
+pub(super) struct Removed {
+    leaves: Vec<Arc<Leaf>>,
+    frames: Vec<Frame>,
+    budget: Option<Arc<Budget>>,
+}
+
+impl Removed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.leaves.is_empty() && self.frames.is_empty()
+    }
+
+    /// Drops a part, about a thousand pages; tells whether there is more.
+    pub(super) fn drop_some(&mut self) -> bool {
+        if self.leaves.pop().is_some() {
+            self.leaves.pop();
+            return !self.is_empty();
+        }
+        let rest = self.frames.len().saturating_sub(1024);
+        let freed = self.frames.drain(rest..).filter_map(|frame| frame.release().then_some(1)).sum();
+        if let Some(budget) = &self.budget {
+            budget.give(freed);
+        }
+        !self.is_empty()
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        while self.drop_some() {}
+    }
+}
+
+/// The private pages of an address space, by page number.
+pub(super) struct PageIndex {
+    leaves: BTreeMap<u64, Arc<Leaf>>,
+    resident: u64,
+    budget: Arc<Budget>,
+}
+
+const fn split(page: u64) -> (u64, usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "below 512")]
+    (page / LEAF_PAGES, (page % LEAF_PAGES) as usize)
+}
+
+impl PageIndex {
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { leaves: BTreeMap::new(), resident: 0, budget }
+    }
+
+    /// The same pages for a child: leaves become shared.
+    pub(super) fn share(&self) -> Self {
+        Self { leaves: self.leaves.clone(), resident: self.resident, budget: self.budget.clone() }
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Pages present.
+    pub(super) fn resident(&self) -> u64 {
+        self.resident
+    }
+
+    /// Present pages of `from..to`.
+    pub(super) fn resident_in(&self, from: u64, to: u64) -> u64 {
+        let mut sum = 0;
+        for (number, leaf) in self.leaves.range(from / LEAF_PAGES..to.div_ceil(LEAF_PAGES)) {
+            let first = number * LEAF_PAGES;
+            if first >= from && first + LEAF_PAGES <= to {
+                sum += leaf.used as u64;
+            } else {
+                let slots = (first..).zip(&leaf.slots);
+                sum +=
+                    slots.filter(|(page, slot)| slot.is_some() && (from..to).contains(page)).count() as u64;
+            }
+        }
+        sum
+    }
+
+    pub(super) fn get(&self, page: u64) -> Option<&Frame> {
+        let (leaf, slot) = split(page);
+        self.leaves.get(&leaf)?.slots.get(slot)?.as_ref()
+    }
+
+    pub(super) fn loan(&self, page: u64) -> Option<Loan> {
+        Some(Loan { frame: Some(self.get(page)?.clone()), budget: self.budget.clone() })
+    }
+
+    /// Whether the page is present and nobody else has it.
+    #[cfg(test)]
+    pub(super) fn is_exclusive(&self, page: u64) -> bool {
+        let (leaf, slot) = split(page);
+        self.leaves.get(&leaf).is_some_and(|leaf| {
+            Arc::strong_count(leaf) == 1
+                && leaf.slots.get(slot).is_some_and(|slot| slot.as_ref().is_some_and(is_sole))
+        })
+    }
+
+    /// The slots of pages `from..from + len` of one leaf, and whether the leaf has one owner. A slot's frame is exclusive
+    /// when the leaf is and [`is_sole`] says so. Empty when there is no such leaf.
+    pub(super) fn window(&self, from: u64, len: usize) -> (&[Option<Frame>], bool) {
+        let (number, slot) = split(from);
+        let Some(leaf) = self.leaves.get(&number) else { return (&[], false) };
+        let end = (slot + len).min(leaf.slots.len());
+        (leaf.slots.get(slot..end).unwrap_or_default(), Arc::strong_count(leaf) == 1)
+    }
+
+    /// Puts a charged frame at `page`; returns the frame that was there, to be dropped after the space maps the new one.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when a leaf cannot be charged.
+    pub(super) fn put(&mut self, page: u64, frame: Frame) -> Result<Option<Loan>, (OutOfMemory, Frame)> {
+        let (number, slot) = split(page);
+        let leaf = match self.leaves.entry(number) {
+            alloc::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            alloc::collections::btree_map::Entry::Vacant(entry) => match Leaf::new(&self.budget) {
+                Ok(leaf) => entry.insert(leaf),
+                Err(error) => return Err((error, frame)),
+            },
+        };
+        let Some(slot) = exclusive(leaf).and_then(|leaf| {
+            let slot = leaf.slots.get_mut(slot)?;
+            leaf.used += usize::from(slot.is_none());
+            self.resident += u64::from(slot.is_none());
+            Some(slot)
+        }) else {
+            return Err((OutOfMemory, frame));
+        };
+        let old = slot.replace(frame);
+        Ok(old.map(|frame| Loan { frame: Some(frame), budget: self.budget.clone() }))
+    }
+
+    /// Takes out the pages of `from..to`.
+    pub(super) fn remove(&mut self, from: u64, to: u64) -> Removed {
+        let mut removed =
+            Removed { leaves: Vec::new(), frames: Vec::new(), budget: Some(self.budget.clone()) };
+        let touched: Vec<u64> = self
+            .leaves
+            .range(from / LEAF_PAGES..to.div_ceil(LEAF_PAGES))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in touched {
+            let first = number * LEAF_PAGES;
+            if first >= from && first + LEAF_PAGES <= to {
+                if let Some(leaf) = self.leaves.remove(&number) {
+                    self.resident -= leaf.used as u64;
+                    removed.leaves.push(leaf);
+                }
+                continue;
+            }
+            let (low, high) = (from.max(first) - first, to.min(first + LEAF_PAGES) - first);
+            #[expect(clippy::cast_possible_truncation, reason = "at most 512")]
+            let range = low as usize..high as usize;
+            let Some(leaf) = self.leaves.get_mut(&number) else { continue };
+            if leaf.slots.get(range.clone()).is_none_or(|slots| slots.iter().all(Option::is_none)) {
+                continue;
+            }
+            let Some(leaf) = exclusive(leaf) else { continue };
+            let before = removed.frames.len();
+            removed
+                .frames
+                .extend(leaf.slots.get_mut(range).unwrap_or_default().iter_mut().filter_map(Option::take));
+            let taken = removed.frames.len() - before;
+            leaf.used -= taken;
+            self.resident -= taken as u64;
+            if leaf.used == 0
+                && let Some(leaf) = self.leaves.remove(&number)
+            {
+                removed.leaves.push(leaf);
+            }
+        }
+        removed
+    }
+
+    /// Moves the pages of `from..from + count` to `to..`, where nothing is and which does not overlap them.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when a leaf cannot be charged; pages moved so far have moved.
+    pub(super) fn relocate(&mut self, from: u64, to: u64, count: u64) -> Result<(), OutOfMemory> {
+        let mut page = from;
+        while page < from + count {
+            let (number, slot) = split(page);
+            let Some(leaf) = self.leaves.get_mut(&number) else {
+                page = (number + 1) * LEAF_PAGES;
+                continue;
+            };
+            let Some(frame) = exclusive(leaf).and_then(|leaf| {
+                let frame = leaf.slots.get_mut(slot)?.take()?;
+                leaf.used -= 1;
+                Some(frame)
+            }) else {
+                page += 1;
+                continue;
+            };
+            if leaf.used == 0 {
+                self.leaves.remove(&number);
+            }
+            self.resident -= 1;
+            if let Err((error, frame)) = self.put(to + (page - from), frame) {
+                drop(Loan { frame: Some(frame), budget: self.budget.clone() });
+                return Err(error);
+            }
+            page += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a frame of an exclusive leaf has no other handle.
+pub(super) fn is_sole(frame: &Frame) -> bool {
+    frame.handles() == 1
+}
+
+/// The leaf, copied first if it has other owners.
+fn exclusive(leaf: &mut Arc<Leaf>) -> Option<&mut Leaf> {
+    if Arc::get_mut(leaf).is_none() {
+        *leaf = leaf.duplicate();
+    }
+    Arc::get_mut(leaf)
+}
