@@ -87,6 +87,16 @@ impl Xstate {
     }
 }
 
+impl Drop for Xstate {
+    fn drop(&mut self) {
+        if self.live_cpu != 0
+            && let Some(hooks) = crate::hooks::get()
+        {
+            hooks.xstate_dropped(self.area.as_ptr());
+        }
+    }
+}
+
 /// Everything the CPU needs to run a user thread.
 #[derive(Debug)]
 pub struct UserContext {
@@ -135,6 +145,7 @@ impl ExitRequest {
 
     /// For platforms: the thread has left user mode.
     pub fn leave_user(&self) {
-        self.user_cpu.store(0, Ordering::SeqCst);
+        // Seen late, it costs one needless kick.
+        self.user_cpu.store(0, Ordering::Release);
     }
 }

@@ -22,6 +22,10 @@ pub trait Hooks: Sync {
     fn waker(&self) -> Waker;
     /// Lets other runnable threads have the CPU.
     fn yield_now(&self);
+    /// The area of an [`crate::cpu::Xstate`] whose newest contents may be in a CPU's registers is about to be freed.
+    fn xstate_dropped(&self, area: *const crate::cpu::XsaveBlock) {
+        let _ = area;
+    }
 }
 
 static HOOKS: Once<&'static dyn Hooks> = Once::new();

@@ -1,0 +1,230 @@
+//! [`GuestSpace`]: the platform's `Space` over hardware page tables.
+//!
+//! | | map, unmap, protect | walk copies | direct copies and user code |
+//! |---|---|---|---|
+//! | map, unmap, protect | the lock | the lock | shoot-down before they return |
+//! | walk copies | the lock | the lock | nothing to exclude |
+//!
+//! A copy goes directly when the space is loaded on the calling CPU, else by a walk over the direct map, page by page,
+//! with the lock held, so that no frame is unmapped under it.
+
+use crate::mem::tables::{
+    ACCESSED, ADDRESS, DIRTY, NO_EXECUTE, PRESENT, Tables, USER, WRITABLE, leaf, leaf_or_make,
+};
+use crate::mem::{Exhausted, SPACE, copy, direct, tlb};
+use alloc::sync::Arc;
+use chitin_core::frame::{FRAME_SIZE, Frame};
+use chitin_core::lock::SpinLock;
+use chitin_proto::layout::USER_END;
+use chitin_sentry::platform::{CopyFault, OutOfMemory, Perm, Space};
+use chitin_sentry::user::UserAddr;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// A user address space.
+pub(crate) struct GuestSpace {
+    tables: Arc<Tables>,
+    changing: SpinLock<()>,
+}
+
+/// Which permission a walk asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Read,
+    Write,
+}
+
+impl GuestSpace {
+    /// An empty space.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when there is no frame for the root.
+    pub(crate) fn new() -> Result<Self, Exhausted> {
+        Ok(Self { tables: Arc::new(Tables::new()?), changing: SpinLock::new(SPACE, ()) })
+    }
+
+    /// The tables, for loading them.
+    #[inline]
+    pub(crate) fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// The platform's own type behind a `Space`.
+    #[inline]
+    pub(crate) fn of(space: &Arc<dyn Space>) -> &Self {
+        // SAFETY: this platform makes every `Space` there is, and all are GuestSpace.
+        unsafe { &*Arc::as_ptr(space).cast::<Self>() }
+    }
+
+    /// Address of the byte at `at` in the direct map, if user code could use it like that. The lock is held.
+    fn walk(&self, at: u64, need: Need) -> Option<*mut u8> {
+        let found = leaf(self.tables.root(), at).ok()?.load(Ordering::Relaxed);
+        let wanted = PRESENT | USER | if need == Need::Write { WRITABLE } else { 0 };
+        if found & wanted != wanted {
+            return None;
+        }
+        Some(direct::<u8>((found & ADDRESS) + (at & 0xfff)))
+    }
+
+    /// Calls `step` with each piece of `at..at + len` that lies in one page: pointer, offset in the range, bytes.
+    fn by_walk(
+        &self,
+        at: u64,
+        len: usize,
+        need: Need,
+        mut step: impl FnMut(*mut u8, usize, usize),
+    ) -> Result<(), CopyFault> {
+        let mut done = 0;
+        while done < len {
+            let address = at + done as u64;
+            let piece = (FRAME_SIZE - (address as usize & (FRAME_SIZE - 1))).min(len - done);
+            let _changing = self.changing.lock();
+            let Some(pointer) = self.walk(address, need) else { return Err(CopyFault { done }) };
+            step(pointer, done, piece);
+            done += piece;
+        }
+        Ok(())
+    }
+
+    /// Changes entries of a range; `change` answers the new value. Shoots down if any changed.
+    fn change(&self, from: UserAddr, pages: usize, change: impl Fn(u64) -> u64) {
+        let mut changed = false;
+        {
+            let _changing = self.changing.lock();
+            self.tables.each_leaf(from.get(), pages, |_, entry| {
+                let old = entry.load(Ordering::Relaxed);
+                let new = change(old);
+                // The CPU may set accessed and dirty bits meanwhile; losing them is fine, they are hints.
+                if old & PRESENT != 0 && old != new {
+                    entry.store(new, Ordering::Relaxed);
+                    changed = true;
+                }
+            });
+        }
+        if changed {
+            tlb::flush(&self.tables, from.get(), pages);
+        }
+    }
+}
+
+/// Bytes of `at..at + len` that lie in user space.
+fn clip(at: UserAddr, len: usize) -> usize {
+    usize::try_from(USER_END.saturating_sub(at.get())).unwrap_or(0).min(len)
+}
+
+fn finish(done: usize, len: usize) -> Result<(), CopyFault> {
+    if done == len { Ok(()) } else { Err(CopyFault { done }) }
+}
+
+impl Space for GuestSpace {
+    fn map(&self, at: UserAddr, frame: &Frame, perm: Perm) -> Result<(), OutOfMemory> {
+        if !at.is_range(FRAME_SIZE as u64) {
+            return Ok(());
+        }
+        if perm.is_empty() {
+            self.unmap(at, 1);
+            return Ok(());
+        }
+        let mut new = frame.address() | PRESENT | USER | ACCESSED;
+        if perm.contains(Perm::WRITE) {
+            new |= WRITABLE | DIRTY;
+        }
+        if !perm.contains(Perm::EXECUTE) {
+            new |= NO_EXECUTE;
+        }
+        let old = {
+            let _changing = self.changing.lock();
+            let entry = leaf_or_make(self.tables.root(), at.get(), USER).map_err(|Exhausted| OutOfMemory)?;
+            entry.swap(new, Ordering::AcqRel)
+        };
+        // Entries that were not present are not cached, and one that only gained rights is reloaded at the next fault.
+        let gained_only =
+            (old ^ new) & ADDRESS == 0 && old & WRITABLE & !new == 0 && new & NO_EXECUTE & !old == 0;
+        if old & PRESENT != 0 && !gained_only {
+            tlb::flush(&self.tables, at.get(), 1);
+        }
+        Ok(())
+    }
+
+    fn write_protect(&self, from: UserAddr, pages: usize) {
+        self.change(from, pages, |old| old & !(WRITABLE | DIRTY));
+    }
+
+    fn restrict(&self, from: UserAddr, pages: usize, perm: Perm) {
+        if !perm.contains(Perm::READ) {
+            self.unmap(from, pages);
+            return;
+        }
+        let clear = if perm.contains(Perm::WRITE) { 0 } else { WRITABLE | DIRTY };
+        let set = if perm.contains(Perm::EXECUTE) { 0 } else { NO_EXECUTE };
+        self.change(from, pages, |old| (old & !clear) | set);
+    }
+
+    fn unmap(&self, from: UserAddr, pages: usize) {
+        self.change(from, pages, |_| 0);
+    }
+
+    fn copy_in(&self, from: UserAddr, to: &mut [u8]) -> Result<(), CopyFault> {
+        let (len, inside) = (to.len(), clip(from, to.len()));
+        let Some(to) = to.get_mut(..inside) else { return Err(CopyFault { done: 0 }) };
+        if self.tables.is_loaded() {
+            // SAFETY: clipped to user space.
+            return finish(unsafe { copy::from_user(to, from.get()) }, len);
+        }
+        self.by_walk(from.get(), inside, Need::Read, |pointer, offset, piece| {
+            if let Some(part) = to.get_mut(offset..offset + piece) {
+                // SAFETY: `piece` bytes of one mapped frame, kept mapped by the lock; user code may race byte-wise.
+                unsafe { core::ptr::copy_nonoverlapping(pointer, part.as_mut_ptr(), piece) };
+            }
+        })?;
+        finish(inside, len)
+    }
+
+    fn copy_out(&self, to: UserAddr, from: &[u8]) -> Result<(), CopyFault> {
+        let (len, inside) = (from.len(), clip(to, from.len()));
+        let Some(from) = from.get(..inside) else { return Err(CopyFault { done: 0 }) };
+        if self.tables.is_loaded() {
+            // SAFETY: clipped to user space.
+            return finish(unsafe { copy::to_user(to.get(), from) }, len);
+        }
+        self.by_walk(to.get(), inside, Need::Write, |pointer, offset, piece| {
+            if let Some(part) = from.get(offset..offset + piece) {
+                // SAFETY: as in copy_in.
+                unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), pointer, piece) };
+            }
+        })?;
+        finish(inside, len)
+    }
+
+    fn load_u32(&self, at: UserAddr) -> Result<u32, CopyFault> {
+        let fault = CopyFault { done: 0 };
+        if !at.is_range(4) || !at.get().is_multiple_of(4) {
+            return Err(fault);
+        }
+        if self.tables.is_loaded() {
+            // SAFETY: aligned and inside user space.
+            return unsafe { copy::load_user(at.get()) }.ok_or(fault);
+        }
+        let _changing = self.changing.lock();
+        let pointer = self.walk(at.get(), Need::Read).ok_or(fault)?;
+        // SAFETY: an aligned word of a mapped frame, kept mapped by the lock.
+        Ok(unsafe { &*pointer.cast::<AtomicU32>() }.load(Ordering::SeqCst))
+    }
+
+    fn compare_exchange_u32(&self, at: UserAddr, current: u32, new: u32) -> Result<u32, CopyFault> {
+        let fault = CopyFault { done: 0 };
+        if !at.is_range(4) || !at.get().is_multiple_of(4) {
+            return Err(fault);
+        }
+        if self.tables.is_loaded() {
+            // SAFETY: aligned and inside user space.
+            return unsafe { copy::exchange_user(at.get(), current, new) }.ok_or(fault);
+        }
+        let _changing = self.changing.lock();
+        let pointer = self.walk(at.get(), Need::Write).ok_or(fault)?;
+        // SAFETY: as in load_u32.
+        let word = unsafe { &*pointer.cast::<AtomicU32>() };
+        Ok(word
+            .compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+            .unwrap_or_else(|held| held))
+    }
+}

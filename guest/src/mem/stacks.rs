@@ -1,0 +1,133 @@
+//! Kernel stacks: 16 KiB each, in slots of 32 KiB whose lower half is never mapped, so an overflow faults.
+//!
+//! Stacks of ended threads stay mapped for the next ones, up to [`SPARE`]; what is beyond goes back.
+
+use crate::mem::tables::{self, ACCESSED, DIRTY, GLOBAL, NO_EXECUTE, PRESENT, WRITABLE};
+use crate::mem::{Exhausted, STACKS, tlb};
+use alloc::vec::Vec;
+use chitin_core::frame::Block;
+use chitin_core::lock::SpinLock;
+use chitin_proto::layout::STACKS_VA;
+use core::sync::atomic::Ordering;
+
+/// Bytes of a stack.
+pub(crate) const STACK_SIZE: u64 = 16 * 1024;
+const ORDER: u8 = 2;
+const SLOT_SIZE: u64 = 2 * STACK_SIZE;
+/// Stacks kept for reuse.
+const SPARE: usize = 32;
+/// Most slots: what one top-level entry maps.
+const MAX_SLOTS: u64 = 1 << 20;
+const PAGE: u64 = 4096;
+
+/// A mapped kernel stack.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    slot: u64,
+    frames: Block,
+}
+
+#[derive(Default)]
+struct Pool {
+    spare: Vec<Stack>,
+    unmapped: Vec<u64>,
+    next: u64,
+}
+
+static POOL: SpinLock<Pool> =
+    SpinLock::new(STACKS, Pool { spare: Vec::new(), unmapped: Vec::new(), next: 0 });
+
+/// Makes the table below the top-level entry of the stacks, before any space copies that entry.
+///
+/// # Errors
+/// [`Exhausted`].
+pub(crate) fn init() -> Result<(), Exhausted> {
+    tables::leaf_or_make(tables::boot_root(), STACKS_VA, 0).map(|_| ())
+}
+
+/// Whether `address` is in a stack or its guard.
+pub(crate) fn contains(address: u64) -> bool {
+    (STACKS_VA..STACKS_VA + MAX_SLOTS * SLOT_SIZE).contains(&address)
+}
+
+/// Whether `address` lies in the unmapped part of a slot.
+pub(crate) fn is_guard(address: u64) -> bool {
+    contains(address) && (address - STACKS_VA) % SLOT_SIZE < STACK_SIZE
+}
+
+impl Stack {
+    /// A stack from the pool or a new one.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub(crate) fn new() -> Result<Self, Exhausted> {
+        let slot = {
+            let mut pool = POOL.lock();
+            if let Some(stack) = pool.spare.pop() {
+                return Ok(stack);
+            }
+            match pool.unmapped.pop() {
+                Some(slot) => slot,
+                None if pool.next < MAX_SLOTS => {
+                    pool.next += 1;
+                    pool.next - 1
+                }
+                None => return Err(Exhausted),
+            }
+        };
+        Self::map(slot).inspect_err(|_| POOL.lock().unmapped.push(slot))
+    }
+
+    fn map(slot: u64) -> Result<Self, Exhausted> {
+        let frames = Block::zeroed(ORDER).ok_or(Exhausted)?;
+        let stack = Self { slot, frames };
+        let _pool = POOL.lock();
+        for page in 0..STACK_SIZE / PAGE {
+            let entry = tables::leaf_or_make(tables::boot_root(), stack.bottom() + page * PAGE, 0)?;
+            let physical = stack.frames.address() + page * PAGE;
+            entry.store(
+                physical | PRESENT | WRITABLE | ACCESSED | DIRTY | GLOBAL | NO_EXECUTE,
+                Ordering::Release,
+            );
+        }
+        Ok(stack)
+    }
+
+    /// Lowest address.
+    pub(crate) fn bottom(&self) -> u64 {
+        STACKS_VA + self.slot * SLOT_SIZE + STACK_SIZE
+    }
+
+    /// End address, 16-byte aligned.
+    pub(crate) fn top(&self) -> u64 {
+        self.bottom() + STACK_SIZE
+    }
+
+    /// Bytes that were ever used, found by the lowest word that is not zero; for the watermark test.
+    #[cfg(feature = "selftest")]
+    pub(crate) fn used(&self) -> u64 {
+        let words = (STACK_SIZE / 8) as usize;
+        // SAFETY: the stack is mapped; it belongs to a thread that is not running or reads its own.
+        let untouched = (0..words)
+            .take_while(|word| unsafe { (self.bottom() as *const u64).add(*word).read_volatile() } == 0)
+            .count();
+        STACK_SIZE - (untouched as u64) * 8
+    }
+
+    /// Gives the stack of an ended thread back. Nobody runs on it.
+    pub(crate) fn recycle(self) {
+        let mut pool = POOL.lock();
+        if pool.spare.len() < SPARE {
+            pool.spare.push(self);
+            return;
+        }
+        for page in 0..STACK_SIZE / PAGE {
+            if let Ok(entry) = tables::leaf(tables::boot_root(), self.bottom() + page * PAGE) {
+                entry.store(0, Ordering::Release);
+            }
+        }
+        drop(pool);
+        tlb::flush_kernel(self.bottom(), (STACK_SIZE / PAGE) as usize);
+        POOL.lock().unmapped.push(self.slot);
+    }
+}

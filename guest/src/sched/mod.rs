@@ -1,0 +1,21 @@
+//! Kernel threads: who runs where, parking and waking, deadlines, CPUs.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`thread`] | [`thread::Thread`]: stack, park token, start and end |
+//! | [`queue`] | a CPU's queue of runnable threads |
+//! | [`switch`] | park, yield, the switch itself, the idle loop |
+//! | [`timer`] | deadlines of parked threads |
+//! | [`pending`] | work that interrupt handlers leave for safe points |
+//! | [`smp`] | starting CPUs and giving them work |
+//!
+//! A woken thread is queued on the waker's CPU, without an interrupt to anybody: for pipes and futexes that is the best
+//! place. Only when a queue has not emptied for a time slice are idle CPUs interrupted to steal, and CPUs that were
+//! never started are started. The scheduler's locks ([`queue`]) are innermost: nothing is taken while one is held.
+
+pub(crate) mod pending;
+pub(crate) mod queue;
+pub(crate) mod smp;
+pub(crate) mod switch;
+pub(crate) mod thread;
+pub(crate) mod timer;

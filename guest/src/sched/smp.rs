@@ -1,0 +1,67 @@
+//! CPUs: starting them, and giving them work.
+//!
+//! A CPU is started only when a thread has been waiting for a time slice while every started CPU was busy, so a sandbox
+//! that never runs two things at once never pays for a second vCPU.
+
+use crate::arch::{apic, cpu, percpu, tables, trap};
+use crate::sched::switch;
+use crate::sched::thread::Thread;
+use chitin_proto::layout::{MAX_CPUS, PORT_START_CPU};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+static STARTED: AtomicUsize = AtomicUsize::new(1);
+static LIMIT: AtomicUsize = AtomicUsize::new(1);
+
+/// Sets how many CPUs may be started.
+pub(crate) fn set_limit(cpus: u32) {
+    LIMIT.store((cpus as usize).clamp(1, MAX_CPUS), Ordering::Relaxed);
+}
+
+/// How many CPUs may be started.
+pub(crate) fn limit() -> usize {
+    LIMIT.load(Ordering::Relaxed)
+}
+
+/// CPUs asked to start, the boot CPU included.
+pub(crate) fn started() -> usize {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// Finds a CPU for a thread that waits: interrupts an idle one, or starts one more.
+pub(crate) fn spread() {
+    let this = percpu::this();
+    let mut running = 0;
+    for other in percpu::online() {
+        running += 1;
+        if !core::ptr::eq(other, this) && other.idle.load(Ordering::SeqCst) {
+            apic::send(other.number(), trap::VECTOR_RESCHEDULE);
+            return;
+        }
+    }
+    let next = started();
+    // One at a time: the one that is starting will steal.
+    if running == next
+        && next < limit()
+        && STARTED.compare_exchange(next, next + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    {
+        cpu::out32(PORT_START_CPU, next as u32);
+    }
+}
+
+/// A secondary CPU's way from its first instruction to its idle loop.
+pub(crate) fn start_secondary(index: usize) -> ! {
+    cpu::detect();
+    let Some(this) = percpu::install(index) else { cpu::halt_for_ever() };
+    tables::load(this);
+    if tables::add_interrupt_stacks(this).is_err() {
+        // No memory for its stacks: the machine does without this CPU.
+        cpu::halt_for_ever();
+    }
+    apic::enable();
+    let idle = Thread::adopt_boot_flow();
+    this.current.store(idle, Ordering::Relaxed);
+    this.idle_thread.store(idle, Ordering::Relaxed);
+    this.online.store(true, Ordering::Release);
+    cpu::interrupts_on();
+    switch::idle_loop()
+}

@@ -1,0 +1,120 @@
+//! Parking, yielding and the switch between threads; the idle loop.
+//!
+//! Nothing here is called with a lock held. A switch happens with interrupts on: handlers look at no thread.
+
+use crate::arch::cpu;
+use crate::arch::entry;
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::xstate;
+use crate::clock;
+use crate::mem::tlb;
+use crate::sched::queue::{self, Taker};
+use crate::sched::thread::Thread;
+use crate::sched::{pending, timer};
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+/// The running thread sleeps until it is woken or `deadline_ns` passes.
+pub(crate) fn park(deadline_ns: Option<u64>) {
+    pending::drain();
+    let this = percpu::this();
+    // SAFETY: the running thread lives.
+    let thread = unsafe { &*this.current.load(Ordering::Relaxed) };
+    if deadline_ns.is_some_and(|deadline| deadline <= clock::now_ns()) || !thread.begin_park() {
+        return;
+    }
+    let timer = deadline_ns.map(|deadline| timer::start(this, deadline));
+    switch_away(this);
+    thread.end_park();
+    if let Some(timer) = timer {
+        timer.cancel();
+    }
+}
+
+/// Runs another thread if one is queued here; the caller goes to the end of the queue.
+pub(crate) fn yield_now() {
+    pending::drain();
+    let this = percpu::this();
+    if this.queue.len() != 0 {
+        let current = this.current.load(Ordering::Relaxed);
+        // SAFETY: the running thread lives and is in no queue.
+        unsafe { this.queue.push(current) };
+        switch_away(this);
+    }
+}
+
+/// The running thread has ended.
+pub(crate) fn leave_for_good() -> ! {
+    xstate::abandon(percpu::this());
+    switch_away(percpu::this());
+    // A dead thread is never queued.
+    cpu::halt_for_ever()
+}
+
+/// Runs the next thread of this CPU, or its idle thread.
+fn switch_away(this: &'static PerCpu) {
+    let next = this.queue.pop(Taker::Owner).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
+    switch_to(this, next);
+}
+
+fn switch_to(this: &'static PerCpu, next: *mut Thread) {
+    let current = this.current.load(Ordering::Relaxed);
+    if core::ptr::eq(current, next) {
+        return;
+    }
+    xstate::save_on_switch(this);
+    this.slice_end.store(0, Ordering::Relaxed);
+    this.previous.store(current, Ordering::Relaxed);
+    this.current.store(next, Ordering::Relaxed);
+    // SAFETY: both threads live; `next` came from a queue (or is this CPU's idle thread), so nobody else runs it and its
+    // stack pointer is saved.
+    unsafe {
+        (*next).cpu.store(this.number(), Ordering::Relaxed);
+        (*next).on_cpu.store(true, Ordering::Relaxed);
+        entry::switch_stacks(
+            (*current).stack_pointer.as_ptr(),
+            (*next).stack_pointer.load(Ordering::Relaxed),
+        );
+    }
+    finish();
+}
+
+/// First thing after a switch, on the new stack: the thread that ran before may now run elsewhere, or be freed.
+pub(crate) fn finish() {
+    let this = percpu::this();
+    let previous = this.previous.swap(null_mut(), Ordering::Relaxed);
+    if previous.is_null() {
+        return;
+    }
+    // SAFETY: a thread lives at least until it is buried, which only this place does, once.
+    unsafe {
+        let dead = (*previous).is_dead();
+        (*previous).on_cpu.store(false, Ordering::Release);
+        if dead {
+            Thread::bury(previous);
+        }
+    }
+}
+
+/// Body of every CPU's idle thread.
+pub(crate) fn idle_loop() -> ! {
+    loop {
+        pending::drain();
+        let this = percpu::this();
+        if let Some(next) = queue::next_for(this) {
+            switch_to(this, next);
+            continue;
+        }
+        cpu::interrupts_off();
+        this.idle.store(true, Ordering::SeqCst);
+        this.lazy.store(true, Ordering::SeqCst);
+        if this.pending.load(Ordering::SeqCst) == 0 && !queue::any_for(this) {
+            cpu::halt_with_interrupts();
+        } else {
+            cpu::interrupts_on();
+        }
+        this.idle.store(false, Ordering::SeqCst);
+        tlb::leave_lazy(this);
+        clock::left_idle();
+    }
+}
