@@ -1,11 +1,14 @@
 //! `chitin-vmm boot`: boots a guest kernel without a shim and prints its log; a development aid.
 
+use crate::fileserver::shares::Shares;
 use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Source};
 use crate::sandbox::{Happening, Sandbox};
-use chitin_proto::vmm::{EndReason, MachineConfig};
+use chitin_proto::vmm::{Access, CachePolicy, EndReason, MachineConfig, Share};
+use rustix::fs::{Mode, OFlags};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What to boot.
@@ -41,9 +44,13 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         ram_bytes: options.mem_mib << 20,
         log_bytes_per_second: 16 << 20,
     };
-    let poll = Poll::new()?;
+    let poll = Arc::new(Poll::new()?);
+    let shares = Arc::new(Shares::default());
+    for share in &options.shares {
+        attach(&shares, share)?;
+    }
     let begin = Instant::now();
-    let mut sandbox = Sandbox::new(&config, &image, &poll)?;
+    let mut sandbox = Sandbox::new(&config, &image, shares, &poll)?;
     sandbox.start()?;
     eprintln!("chitin-vmm: started after {:?}", begin.elapsed());
     let mut end = None;
@@ -56,6 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
             debug_assert_ne!(ready.source, Source::Control);
             sandbox.react(ready, &mut |happening| match happening {
                 Happening::Log(line) => eprintln!("{line}"),
+                Happening::StreamClosed(port) => eprintln!("chitin-vmm: stream {port} closed"),
                 Happening::Ended(reason) => end = Some(reason),
             });
         }
@@ -73,4 +81,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     eprintln!("chitin-vmm: {text}");
     Ok(ExitCode::from(code))
+}
+
+/// Attaches `NAME=DIR` or `NAME=DIR:rw`.
+fn attach(shares: &Shares, option: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let (name, path) = option.split_once('=').ok_or_else(|| format!("--share {option}: no '='"))?;
+    let (path, access, policy) = match path.strip_suffix(":rw") {
+        Some(path) => (path, Access::ReadWrite, CachePolicy::Exclusive),
+        None => (path, Access::ReadOnly, CachePolicy::Immutable),
+    };
+    let root = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| format!("--share {option}: {errno}"))?;
+    Ok(shares.attach(&Share { name: name.to_owned(), access, policy }, root)?)
 }

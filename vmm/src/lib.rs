@@ -15,7 +15,10 @@
 #![deny(unsafe_code)]
 
 pub mod boot;
+pub mod control;
 pub mod event;
+pub mod fileserver;
+pub mod inherited;
 pub mod kvm;
 pub mod lifecycle;
 pub mod machine;

@@ -34,13 +34,10 @@ impl State {
             (Self::Blank, Request::Configure(_)) => Some(Self::Attached),
             (Self::Attached, Request::Start) | (Self::Paused, Request::Resume) => Some(Self::Running),
             (Self::Running, Request::Pause) => Some(Self::Paused),
-            (
-                _,
-                Request::AttachShare(_)
-                | Request::DetachShare { .. }
-                | Request::AttachStream { .. }
-                | Request::Stats
-                | Request::Stop,
+            (_, Request::AttachShare(_) | Request::DetachShare { .. } | Request::Stop)
+            | (
+                Self::Attached | Self::Running | Self::Paused,
+                Request::AttachStream { .. } | Request::Stats,
             ) => Some(self),
             _ => None,
         }

@@ -1,6 +1,8 @@
 //! `chitin-vmm`: the process of one sandbox VM. With no argument it serves the control socket on descriptor 3.
 
-use chitin_vmm::boot;
+#![deny(unsafe_code)]
+
+use chitin_vmm::{boot, control, inherited};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +15,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
+        [] => inherited::control_socket()
+            .map_err(Into::into)
+            .and_then(|socket| Ok(control::serve(socket)?))
+            .map(|()| ExitCode::SUCCESS),
         ["boot", rest @ ..] => boot_options(rest).and_then(|options| boot::run(&options)),
         _ => {
             eprintln!("{USAGE}");

@@ -543,7 +543,7 @@ pub struct LseekOut {
     pub offset: u64,
 }
 
-/// `struct fuse_dirent`, followed by the name, padded to 8 bytes.
+/// `struct fuse_dirent`, followed by the name, padded to 8 bytes. `.` and `..` are not listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Dirent {

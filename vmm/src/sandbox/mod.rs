@@ -6,22 +6,30 @@
 pub mod poll;
 
 use crate::event::Event;
+use crate::fileserver::FileServer;
+use crate::fileserver::shares::Shares;
 use crate::machine::console::Console;
 use crate::machine::image::Image;
 use crate::machine::notice::{GuestEnd, Notices};
 use crate::machine::{Machine, MachineError};
+use crate::virtio::fs::Fs;
 use crate::virtio::rng::Rng;
+use crate::virtio::vsock::{AttachError, Vsock};
+use crate::virtio::worker::Worker;
 use crate::virtio::{Violation, VirtioDevice};
 use chitin_proto::layout::PowerOff;
-use chitin_proto::vmm::{EndReason, MachineConfig, Stats};
+use chitin_proto::vmm::{Direction, EndReason, MachineConfig, Stats};
 use poll::{Poll, Ready, Source};
 use rustix::event::epoll::EventFlags;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a pause may take.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long what the guest has sent may take to be written after its end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something the outside is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +38,8 @@ pub enum Happening {
     Log(String),
     /// The VM is over.
     Ended(EndReason),
+    /// The stream attached to this vsock port has ended.
+    StreamClosed(u32),
 }
 
 /// Machine and devices.
@@ -39,6 +49,8 @@ pub struct Sandbox {
     machine: Machine,
     console: Console,
     rng: Rng,
+    vsock: Vsock,
+    fs: Worker,
 }
 
 impl Sandbox {
@@ -46,13 +58,21 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`MachineError`].
-    pub fn new(config: &MachineConfig, image: &Image, poll: &Poll) -> Result<Self, MachineError> {
+    pub fn new(
+        config: &MachineConfig,
+        image: &Image,
+        shares: Arc<Shares>,
+        poll: &Arc<Poll>,
+    ) -> Result<Self, MachineError> {
         let resource = |what| move |error| MachineError::Resource(what, error);
         let notices = Arc::new(Notices::new().map_err(resource("an eventfd"))?);
-        let specs = [Rng::spec()];
+        let specs = [Fs::spec(), Vsock::spec(), Rng::spec()];
         let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices))?;
         let mut queues = queues.into_iter();
         let mut take = || queues.next().unwrap_or_default();
+        let server = FileServer::new(shares, descriptor_budget()).map_err(resource("/proc/self/fd"))?;
+        let fs = Fs::new(Arc::clone(machine.ram()), take(), server);
+        let vsock = Vsock::new(Arc::clone(machine.ram()), Arc::clone(poll), take());
         let rng = Rng::new(Arc::clone(machine.ram()), take());
 
         let watch =
@@ -62,8 +82,13 @@ impl Sandbox {
         for (index, queue) in (0u32..).zip(rng.queues()) {
             watch(queue.kick(), Source::Rng(index))?;
         }
+        for (index, queue) in (0u32..).zip(vsock.queues()) {
+            watch(queue.kick(), Source::Vsock(index))?;
+        }
+        let fs = Worker::start("fs", Box::new(fs), Arc::clone(&notices), || Ok(()))
+            .map_err(resource("a thread for the file server"))?;
         let console = Console::new(Arc::clone(machine.ram()), config.log_bytes_per_second);
-        Ok(Self { notices, machine, console, rng })
+        Ok(Self { notices, machine, console, rng, vsock, fs })
     }
 
     /// Lets the boot CPU run.
@@ -91,14 +116,22 @@ impl Sandbox {
         &self.machine
     }
 
+    /// Bridges the next connection of the guest to vsock port `port` to `fd`.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach_stream(&mut self, port: u32, direction: Direction, fd: OwnedFd) -> Result<(), AttachError> {
+        self.vsock.attach(port, direction, fd)
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let requests = self
-            .rng
-            .queues()
-            .iter()
-            .map(|queue| (queue.name().to_owned(), queue.served().load(Ordering::Relaxed)));
+        let here = self.rng.queues().iter().chain(self.vsock.queues());
+        let here = here.map(|queue| (queue.name(), queue.served()));
+        let there = self.fs.counters().iter().map(|(name, counter)| (*name, counter));
+        let requests =
+            here.chain(there).map(|(name, counter)| (name.to_owned(), counter.load(Ordering::Relaxed)));
         Stats {
             exits: self.machine.exits().read(),
             requests: requests.collect(),
@@ -111,7 +144,7 @@ impl Sandbox {
     /// Reacts to something that became ready; what the outside is to be told goes to `tell`.
     pub fn react(&mut self, ready: Ready, tell: &mut impl FnMut(Happening)) {
         let served = match ready.source {
-            Source::Control | Source::Vsock(_) | Source::Stream(_) => Ok(()),
+            Source::Control => Ok(()),
             Source::Notice => {
                 self.read_notices(tell);
                 Ok(())
@@ -122,9 +155,18 @@ impl Sandbox {
                 Ok(())
             }
             Source::Rng(queue) => self.rng.kicked(queue as usize),
+            Source::Vsock(queue) => self.vsock.kicked(queue as usize),
+            Source::Stream(id) => self.vsock.stream_ready(id, ready.flags),
         };
         if let Err(Violation { queue, rule }) = served {
             self.notices.end(GuestEnd::Violation(format!("{queue}: {rule}")));
+        }
+        self.tell_closed(tell);
+    }
+
+    fn tell_closed(&mut self, tell: &mut impl FnMut(Happening)) {
+        for port in self.vsock.take_closed() {
+            tell(Happening::StreamClosed(port));
         }
     }
 
@@ -141,9 +183,18 @@ impl Sandbox {
             }
         }
         if let Some(end) = pending.end {
-            self.console.drain_all(|line| tell(Happening::Log(line)));
-            tell(Happening::Ended(self.end_reason(end)));
+            self.finish(end, tell);
         }
+    }
+
+    /// Brings out what the guest has left: log, bytes of streams, reason.
+    fn finish(&mut self, end: GuestEnd, tell: &mut impl FnMut(Happening)) {
+        // What the guest sent last may still be in the queue; a broken queue has nothing more to give.
+        let _ = self.vsock.serve_rest();
+        self.console.drain_all(|line| tell(Happening::Log(line)));
+        self.vsock.drain(DRAIN_PATIENCE);
+        self.tell_closed(tell);
+        tell(Happening::Ended(self.end_reason(end)));
     }
 
     fn end_reason(&self, end: GuestEnd) -> EndReason {
@@ -158,4 +209,10 @@ impl Sandbox {
             GuestEnd::Violation(what) => EndReason::Violation(what),
         }
     }
+}
+
+/// Descriptors of looked-up files that may be held: half of what the process may open.
+fn descriptor_budget() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    usize::try_from(limit).unwrap_or(1 << 20).clamp(256, 200_000) / 2
 }

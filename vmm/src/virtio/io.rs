@@ -13,6 +13,8 @@ pub enum Position {
     At(u64),
     /// Wherever the stream stands.
     Stream,
+    /// A socket, without waiting, whatever its flags say.
+    Socket,
 }
 
 /// Most pieces of one system call (`IOV_MAX` is 1024).
@@ -32,6 +34,15 @@ fn offset(at: u64) -> io::Result<i64> {
 
 fn length(pieces: &[libc::iovec]) -> i32 {
     i32::try_from(pieces.len()).unwrap_or(0)
+}
+
+fn message(pieces: &[libc::iovec]) -> libc::msghdr {
+    // SAFETY: a message header of zeros is one without name, pieces and control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // The kernel writes through the pieces, never to the list of them.
+    message.msg_iov = pieces.as_ptr().cast_mut();
+    message.msg_iovlen = pieces.len();
+    message
 }
 
 fn result(n: isize) -> io::Result<usize> {
@@ -55,6 +66,11 @@ pub fn read_into(fd: BorrowedFd<'_>, position: Position, cursor: &mut Cursor<'_>
             }
             // SAFETY: as above.
             Position::Stream => unsafe { libc::readv(fd, list, count) },
+            Position::Socket => {
+                let mut message = message(&pieces);
+                // SAFETY: as above; the message names nothing but the pieces.
+                unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) }
+            }
         };
         match result(n) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -80,6 +96,11 @@ pub fn write_from(fd: BorrowedFd<'_>, position: Position, cursor: &mut Cursor<'_
             }
             // SAFETY: as above.
             Position::Stream => unsafe { libc::writev(fd, list, count) },
+            Position::Socket => {
+                let message = message(&pieces);
+                // SAFETY: as above; the message names nothing but the pieces.
+                unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }
+            }
         };
         match result(n) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

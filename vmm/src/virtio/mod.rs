@@ -5,9 +5,12 @@
 //! do is a [`Violation`] and ends the sandbox.
 
 pub mod chain;
+pub mod fs;
 pub mod io;
 pub mod queue;
 pub mod rng;
+pub mod vsock;
+pub mod worker;
 
 use chitin_proto::device::CONFIG_SIZE;
 use queue::VirtQueue;

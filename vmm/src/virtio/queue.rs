@@ -133,9 +133,4 @@ impl VirtQueue {
             .enable_notification(ram.map())
             .map_err(|error| Violation { queue: self.name, rule: error.to_string() })
     }
-
-    /// Forgets the kicks so far.
-    pub fn acknowledge_kick(&self) {
-        self.kick.clear();
-    }
 }

@@ -41,7 +41,7 @@ impl Rng {
 impl VirtioDevice for Rng {
     fn kicked(&mut self, index: usize) -> Result<(), Violation> {
         let Some(queue) = self.queues.get_mut(index) else { return Ok(()) };
-        queue.acknowledge_kick();
+        queue.kick().clear();
         loop {
             while let Some(mut request) = queue.pop(&self.ram)? {
                 let mut bytes = [0; MAX_REQUEST];

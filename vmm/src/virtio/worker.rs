@@ -1,0 +1,79 @@
+//! A thread that serves one device's queues.
+
+use super::{Violation, VirtioDevice};
+use crate::event::Event;
+use crate::machine::notice::{GuestEnd, Notices};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    stop: Arc<Event>,
+    thread: Option<JoinHandle<()>>,
+    counters: Vec<(&'static str, Arc<AtomicU64>)>,
+}
+
+impl Worker {
+    /// Starts a thread called `name` for `device`. `prepare` runs first in it.
+    ///
+    /// # Errors
+    /// That of eventfd(2) or of starting a thread.
+    pub fn start(
+        name: &str,
+        mut device: Box<dyn VirtioDevice>,
+        notices: Arc<Notices>,
+        prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(Event::new()?);
+        let counters = device.queues().iter().map(|q| (q.name(), Arc::clone(q.served()))).collect();
+        let stopped = Arc::clone(&stop);
+        let body = move || {
+            if let Err(error) = prepare() {
+                return notices.end(GuestEnd::Crash(format!("cannot prepare a device thread: {error}")));
+            }
+            if let Err(Violation { queue, rule }) = serve(device.as_mut(), &stopped) {
+                notices.end(GuestEnd::Violation(format!("{queue}: {rule}")));
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body)?;
+        Ok(Self { stop, thread: Some(thread), counters })
+    }
+
+    /// Requests served, by queue.
+    #[must_use]
+    pub fn counters(&self) -> &[(&'static str, Arc<AtomicU64>)] {
+        &self.counters
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.signal();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(device: &mut dyn VirtioDevice, stop: &Event) -> Result<(), Violation> {
+    loop {
+        let ready: Vec<usize> = {
+            let kicks = device.queues().iter().map(|queue| PollFd::new(queue.kick(), PollFlags::IN));
+            let mut watched: Vec<PollFd<'_>> = kicks.chain([PollFd::new(stop, PollFlags::IN)]).collect();
+            // Fails only with EINTR; then nothing is ready and the next round sees what is.
+            let _ = poll(&mut watched, None);
+            let is_ready = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
+            if watched.last().is_some_and(is_ready) {
+                return Ok(());
+            }
+            watched.iter().enumerate().filter(|(_, fd)| is_ready(fd)).map(|(index, _)| index).collect()
+        };
+        for index in ready {
+            device.kicked(index)?;
+        }
+    }
+}
