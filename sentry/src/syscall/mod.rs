@@ -1,7 +1,14 @@
 //! System calls: how handlers are called and what they return. Handlers live in family files.
 
 mod args;
+mod descriptor;
+pub mod epoll;
+pub mod eventfd;
+pub mod futex;
+pub mod pipes;
+pub mod poll;
 pub mod row;
+pub mod time;
 
 use crate::abi::Errno;
 use crate::mm::Mm;

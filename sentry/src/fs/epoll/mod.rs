@@ -14,6 +14,7 @@ use crate::fs::open_file::FileBody;
 use crate::fs::{Attr, OpenFile, Stream, anon};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop, Waiter};
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -139,14 +140,14 @@ impl Epoll {
                 open
             });
         }
-        let result = if items.contains_key(&key) {
-            Err(Errno::EEXIST)
-        } else if WATCHES.fetch_add(1, Ordering::Relaxed) >= MAX_WATCHES {
-            WATCHES.fetch_sub(1, Ordering::Relaxed);
-            Err(Errno::ENOSPC)
-        } else {
-            items.insert(key, item);
-            Ok(())
+        let result = match items.entry(key) {
+            Entry::Occupied(_) => Err(Errno::EEXIST),
+            Entry::Vacant(_) if WATCHES.load(Ordering::Relaxed) >= MAX_WATCHES => Err(Errno::ENOSPC),
+            Entry::Vacant(entry) => {
+                WATCHES.fetch_add(1, Ordering::Relaxed);
+                entry.insert(item);
+                Ok(())
+            }
         };
         drop(items);
         WATCHES.fetch_sub(stale.len(), Ordering::Relaxed);

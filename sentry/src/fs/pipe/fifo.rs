@@ -13,17 +13,33 @@ const O_RDWR: u32 = 0o2;
 const O_NONBLOCK: u32 = 0o4000;
 const O_DIRECT: u32 = 0o40000;
 
+fn side(flags: u32) -> Side {
+    match flags & O_ACCMODE {
+        O_WRONLY => Side::Write,
+        O_RDWR => Side::Both,
+        _ => Side::Read,
+    }
+}
+
+/// A further end of a pipe that has no name, for `/proc/PID/fd/N`; waits for nobody.
+pub(super) fn reopen(pipe: &Arc<Pipe>, flags: u32) -> Arc<End> {
+    let side = side(flags);
+    pipe.attach(side);
+    Arc::new(End {
+        pipe: pipe.clone(),
+        side,
+        packets: AtomicBool::new(flags & O_DIRECT != 0),
+        seen: u64::MAX,
+    })
+}
+
 /// Opens `pipe` with the `O_*` flags of open(2). The VFS keeps the pipe with the node while anybody has it open.
 ///
 /// # Errors
 /// `ENXIO` for a non-blocking open for writing while nobody reads; [`Blocked::Interrupted`].
 pub fn open(pipe: &Arc<Pipe>, flags: u32, waiter: &Waiter<'_>) -> Result<Arc<End>, Blocked> {
     let nonblocking = flags & O_NONBLOCK != 0;
-    let side = match flags & O_ACCMODE {
-        O_WRONLY => Side::Write,
-        O_RDWR => Side::Both,
-        _ => Side::Read,
-    };
+    let side = side(flags);
     if side == Side::Write && nonblocking && pipe.ring.lock().readers == 0 {
         return Err(Blocked::Errno(Errno::ENXIO));
     }

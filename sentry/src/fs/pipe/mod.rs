@@ -299,6 +299,10 @@ impl Stream for End {
         format!("pipe:[{}]", self.pipe.ino)
     }
 
+    fn reopen(self: Arc<Self>, flags: u32) -> Result<Arc<dyn Stream>, Errno> {
+        Ok(fifo::reopen(&self.pipe, flags))
+    }
+
     fn released(&self) {
         self.pipe.detach(self.side);
     }

