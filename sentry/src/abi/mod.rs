@@ -1,6 +1,7 @@
 //! Wire types and constants of the Linux x86-64 ABI; no logic.
 
 pub mod errno;
+pub mod file;
 pub mod time;
 pub mod version;
 

@@ -68,6 +68,14 @@ impl Dentry {
         dentry
     }
 
+    /// A dentry for a file that was made without a name in `dir` (`O_TMPFILE`).
+    pub(crate) fn unnamed(dir: &Arc<Self>, node: Arc<Node>, ino: u64) -> Arc<Self> {
+        let name = alloc::format!("#{ino}").into_bytes();
+        let dentry = Self::new(&dir.cache, Some(node), Arc::from(name), Some(dir.clone()));
+        dentry.removed.store(true, Ordering::Release);
+        dentry
+    }
+
     fn new(
         cache: &Arc<Dcache>,
         node: Option<Arc<Node>>,

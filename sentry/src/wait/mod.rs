@@ -151,6 +151,12 @@ pub enum Blocked {
     TimedOut,
 }
 
+impl From<Errno> for Blocked {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
 /// Tries `op` until it does something: the blocking form of every stream operation.
 ///
 /// # Errors
