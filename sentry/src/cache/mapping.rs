@@ -143,6 +143,12 @@ impl Mapping {
         self.pages.lock().pages.len()
     }
 
+    /// Pages of `from..to` held.
+    #[must_use]
+    pub fn resident_in(&self, from: u64, to: u64) -> u64 {
+        self.pages.lock().pages.range(from..to.max(from)).count() as u64
+    }
+
     /// The page at `index`, from the cache alone.
     #[must_use]
     pub fn try_page(&self, index: u64) -> Option<Frame> {

@@ -75,7 +75,7 @@ impl Arguments {
     /// Adds an argument, without its null byte; before any environment string.
     ///
     /// # Errors
-    /// `E2BIG`, `ENOMEM`; `EINVAL` after an environment string.
+    /// `E2BIG`, `ENOMEM`; `EINVAL` after an environment string, and for a string with a null byte in it.
     pub fn push_argument(&mut self, string: &[u8]) -> Result<(), Errno> {
         if self.environment_count > 0 {
             return Err(Errno::EINVAL);
@@ -92,7 +92,7 @@ impl Arguments {
     /// Adds an environment string (`NAME=value`), without its null byte.
     ///
     /// # Errors
-    /// `E2BIG`, `ENOMEM`.
+    /// `E2BIG`, `ENOMEM`; `EINVAL` for a string with a null byte in it.
     pub fn push_environment(&mut self, string: &[u8]) -> Result<(), Errno> {
         self.push(string)?;
         self.environment_count += 1;
@@ -182,6 +182,9 @@ impl Arguments {
     }
 
     fn push(&mut self, string: &[u8]) -> Result<(), Errno> {
+        if string.contains(&0) {
+            return Err(Errno::EINVAL);
+        }
         if string.len() >= MAX_STRING || self.total() + string.len() as u64 + 9 > self.limit {
             return Err(Errno::E2BIG);
         }

@@ -149,6 +149,7 @@ pub(super) struct AreaMap {
     areas: BTreeMap<u64, Area>,
     /// Bytes of all areas.
     total: u64,
+    peak: u64,
     /// Top of the space for mappings without a wish.
     base: u64,
     /// No gap above this address, below `base`, is larger than `largest_above`.
@@ -158,7 +159,7 @@ pub(super) struct AreaMap {
 
 impl AreaMap {
     pub(super) const fn new(base: u64) -> Self {
-        Self { areas: BTreeMap::new(), total: 0, base, search_from: base, largest_above: 0 }
+        Self { areas: BTreeMap::new(), total: 0, peak: 0, base, search_from: base, largest_above: 0 }
     }
 
     /// Copies the layout, not the areas.
@@ -223,8 +224,18 @@ impl AreaMap {
         at >= to
     }
 
+    /// Most bytes of all areas so far.
+    pub(super) const fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.total += bytes;
+        self.peak = self.peak.max(self.total);
+    }
+
     pub(super) fn insert(&mut self, start: u64, area: Area) {
-        self.total += area.end - start;
+        self.add(area.end - start);
         self.areas.insert(start, area);
     }
 
@@ -303,24 +314,22 @@ impl AreaMap {
     /// Moves the start of a growing area down to `to`.
     pub(super) fn grow_down(&mut self, start: u64, to: u64) {
         if let Some(area) = self.areas.remove(&start) {
-            self.total += start - to;
+            self.add(start - to);
             self.areas.insert(to, area);
         }
     }
 
     /// Moves the end of an area up to `to`, where nothing is.
     pub(super) fn grow_up(&mut self, start: u64, to: u64) {
-        if let Some(area) = self.areas.get_mut(&start) {
-            self.total += to - area.end;
-            area.end = to;
-            let end = area.end;
-            self.merge(start, end);
-        }
+        let Some(area) = self.areas.get_mut(&start) else { return };
+        let added = to - core::mem::replace(&mut area.end, to);
+        self.add(added);
+        self.merge(start, to);
     }
 
-    /// Whether nothing is in `from..to`, nor a growing stack so close above that it could not grow.
+    /// Whether nothing is in `from..to`, nor a growing stack whose guard would be.
     pub(super) fn is_free(&self, from: u64, to: u64) -> bool {
-        self.find_from(from).is_none_or(|(start, _)| start >= to)
+        self.find_from(from).is_none_or(|(start, area)| low_edge(start, area) >= to)
     }
 
     /// The highest gap of `len` bytes below the base, else the lowest above it.

@@ -106,6 +106,7 @@ impl Drop for Removed {
 pub(super) struct PageIndex {
     leaves: BTreeMap<u64, Arc<Leaf>>,
     resident: u64,
+    peak: u64,
     budget: Arc<Budget>,
 }
 
@@ -116,12 +117,17 @@ const fn split(page: u64) -> (u64, usize) {
 
 impl PageIndex {
     pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Self { leaves: BTreeMap::new(), resident: 0, budget }
+        Self { leaves: BTreeMap::new(), resident: 0, peak: 0, budget }
     }
 
     /// The same pages for a child: leaves become shared.
     pub(super) fn share(&self) -> Self {
-        Self { leaves: self.leaves.clone(), resident: self.resident, budget: self.budget.clone() }
+        Self {
+            leaves: self.leaves.clone(),
+            resident: self.resident,
+            peak: self.resident,
+            budget: self.budget.clone(),
+        }
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -131,6 +137,11 @@ impl PageIndex {
     /// Pages present.
     pub(super) fn resident(&self) -> u64 {
         self.resident
+    }
+
+    /// Most pages present so far.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak
     }
 
     /// Present pages of `from..to`.
@@ -199,6 +210,7 @@ impl PageIndex {
             return Err((OutOfMemory, frame));
         };
         let old = slot.replace(frame);
+        self.peak = self.peak.max(self.resident);
         Ok(old.map(|frame| Loan { frame: Some(frame), budget: self.budget.clone() }))
     }
 

@@ -159,6 +159,21 @@ impl Mm {
         Ok(Area { end: 0, perm: request.perm, flags, source })
     }
 
+    /// Sets the top of the space for mappings without a wish.
+    pub(crate) fn set_map_base(&self, base: u64) {
+        self.state.lock().areas.set_base(base);
+    }
+
+    /// A free place for `len` bytes with alignment `align`, a power of two. Nothing is mapped yet.
+    ///
+    /// # Errors
+    /// `ENOMEM` when there is none.
+    pub(crate) fn find_space(&self, len: u64, align: u64) -> Result<UserAddr, Errno> {
+        let more = len.checked_add(align - 4096).ok_or(Errno::ENOMEM)?;
+        let at = self.state.lock().areas.find_gap(more).ok_or(Errno::ENOMEM)?;
+        Ok(UserAddr::new(at.next_multiple_of(align)))
+    }
+
     /// Removes what is mapped in a range (munmap(2)).
     ///
     /// # Errors

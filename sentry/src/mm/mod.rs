@@ -33,6 +33,7 @@ mod leaf;
 mod limits;
 mod map;
 pub mod pressure;
+mod remote;
 mod reverse;
 mod space;
 mod spare;

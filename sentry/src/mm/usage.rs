@@ -1,9 +1,12 @@
 //! What proc tells of an address space.
 
-use super::Mm;
+use super::area::{Area, AreaFlags, Source};
+use super::{ImageLayout, Mm};
 use crate::fs::OpenFile;
+use crate::platform::Perm;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use chitin_core::sleep::Sleeper;
 
@@ -41,7 +44,7 @@ pub struct Usage {
 }
 
 /// One area, as `/proc/PID/maps` tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct AreaInfo {
     /// First byte.
     pub start: u64,
@@ -57,11 +60,9 @@ pub struct AreaInfo {
     pub shared: bool,
     /// Offset in the file.
     pub offset: u64,
-    /// Device of the file.
-    pub dev: u64,
-    /// Inode of the file.
-    pub ino: u64,
-    /// Path of the file, `[heap]`, `[stack]`, `[vdso]`, or nothing.
+    /// The file that is mapped.
+    pub file: Option<Arc<OpenFile>>,
+    /// `[heap]`, `[stack]`, `[vdso]`, or nothing; [`AreaInfo::file`] names itself.
     pub name: Vec<u8>,
     /// Pages present.
     pub resident_pages: u64,
@@ -71,38 +72,101 @@ impl Mm {
     /// Sizes and places.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        let state = self.state.lock();
+        let layout = &state.layout;
+        let sum = |wanted: &dyn Fn(&Area) -> bool| {
+            state
+                .areas
+                .iter()
+                .filter(|(_, area)| wanted(area))
+                .map(|(start, area)| (area.end - start) >> 12)
+                .sum()
+        };
+        let shared = state.areas.iter().map(|(start, area)| resident_of_file(start, area)).sum::<u64>();
+        let resident = state.index.resident() + shared;
+        Usage {
+            virtual_pages: state.areas.total() >> 12,
+            virtual_peak_pages: state.areas.peak() >> 12,
+            resident_pages: resident,
+            resident_peak_pages: state.index.peak().max(resident),
+            shared_pages: shared,
+            data_pages: sum(&Area::is_data),
+            stack_pages: sum(&|area| area.flags.contains(AreaFlags::GROWS_DOWN)),
+            locked_pages: state.locked >> 12,
+            code: layout.code,
+            data: layout.data,
+            brk_start: layout.brk_start,
+            stack_start: layout.stack_start,
+            arguments: layout.arguments,
+            environment: layout.environment,
+        }
     }
 
     /// All areas, ascending.
     #[must_use]
     pub fn areas(&self) -> Vec<AreaInfo> {
-        Vec::new()
+        let state = self.state.lock();
+        let layout = &state.layout;
+        let info = |(start, area): (u64, &Area)| {
+            let range = area.source.file();
+            let heap = start < layout.brk.next_multiple_of(4096) && area.end > layout.brk_start;
+            let stack = (start..area.end).contains(&layout.stack_start);
+            let name: &[u8] = match &area.source {
+                Source::Anonymous if heap => b"[heap]",
+                Source::Anonymous if stack => b"[stack]",
+                Source::Frames(_) if area.flags.contains(AreaFlags::VDSO) => b"[vdso]",
+                Source::Shared(range) if range.file.is_none() => b"/dev/zero (deleted)",
+                _ => b"",
+            };
+            let private = state.index.resident_in(start >> 12, area.end >> 12);
+            AreaInfo {
+                start,
+                end: area.end,
+                read: area.perm.contains(Perm::READ),
+                write: area.perm.contains(Perm::WRITE),
+                execute: area.perm.contains(Perm::EXECUTE),
+                shared: area.source.is_shared(),
+                offset: range.map_or(0, |range| range.first << 12),
+                file: range.and_then(|range| range.file.clone()),
+                name: name.to_vec(),
+                resident_pages: private + resident_of_file(start, area),
+            }
+        };
+        state.areas.iter().map(info).collect()
     }
 
     /// The auxiliary vector that the program was started with.
-    #[must_use]
-    pub fn auxv(&self) -> Vec<u64> {
-        Vec::new()
+    pub fn auxv(&self, sleeper: &Sleeper) -> Vec<u64> {
+        let (from, to) = self.state.lock().layout.auxv;
+        let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0).min(4096)];
+        let read = self.read_remote(sleeper, UserAddr::new(from), &mut bytes);
+        bytes.truncate(read);
+        bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
     }
 
     /// The program's file.
     #[must_use]
     pub fn exe(&self) -> Option<Arc<OpenFile>> {
-        None
+        self.state.lock().layout.executable.clone()
     }
 
-    /// Reads memory of a process that need not be the caller's; returns the bytes read before the first that cannot be.
-    pub fn read_remote(&self, sleeper: &Sleeper, from: UserAddr, to: &mut [u8]) -> usize {
-        let user = crate::user::UserMemory { mm: self, sleeper };
-        let mut done = 0;
-        for part in to.chunks_mut(4096) {
-            let Some(at) = from.checked_add(done as u64) else { break };
-            if user.read_bytes(at, part).is_err() {
-                break;
-            }
-            done += part.len();
-        }
-        done
+    /// Where the parts of the program image are.
+    #[must_use]
+    pub fn layout(&self) -> ImageLayout {
+        self.state.lock().layout.clone()
     }
+
+    /// Sets where the parts of the program image are.
+    pub fn set_layout(&self, layout: ImageLayout) {
+        let old = core::mem::replace(&mut self.state.lock().layout, layout);
+        drop(old);
+    }
+}
+
+/// Pages of the file behind an area that are in the cache. The space maps them when they are touched.
+fn resident_of_file(start: u64, area: &Area) -> u64 {
+    area.source.file().map_or(0, |range| {
+        let pages = (area.end - start) >> 12;
+        range.mapping().resident_in(range.first, range.first + pages)
+    })
 }

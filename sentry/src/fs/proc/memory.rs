@@ -39,9 +39,9 @@ pub(super) fn environ(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
 }
 
 /// `/proc/PID/auxv`.
-pub(super) fn auxv(_cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+pub(super) fn auxv(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
     let Some(mm) = task.mm() else { return Ok(Vec::new()) };
-    Ok(mm.auxv().iter().flat_map(|word| word.to_le_bytes()).collect())
+    Ok(mm.auxv(cx.sleeper).iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
 /// `/proc/PID/exe`.
@@ -50,9 +50,16 @@ pub(super) fn exe(task: &dyn ProcTask) -> Result<LinkTarget, Errno> {
     mm.exe().map(LinkTarget::File).ok_or(Errno::ENOENT)
 }
 
-fn area_line(area: &AreaInfo) -> String {
+fn area_line(cx: &FsCx<'_>, task: &dyn ProcTask, area: &AreaInfo) -> String {
+    let attr = (area.file.as_ref().and_then(|file| file.node()))
+        .and_then(|node| node.ops.attr(cx).ok())
+        .unwrap_or_default();
+    let name = match (&area.file, task.fs()) {
+        (Some(file), Some(fs)) => file.display_path(&fs.root()),
+        _ => area.name.clone(),
+    };
     let flag = |on, letter| if on { letter } else { '-' };
-    let (major, minor) = crate::fs::filesystem::device_parts(area.dev);
+    let (major, minor) = crate::fs::filesystem::device_parts(attr.dev);
     let mut line = format!(
         "{:08x}-{:08x} {}{}{}{} {:08x} {major:02x}:{minor:02x} {} ",
         area.start,
@@ -62,29 +69,29 @@ fn area_line(area: &AreaInfo) -> String {
         flag(area.execute, 'x'),
         if area.shared { 's' } else { 'p' },
         area.offset,
-        area.ino,
+        attr.ino,
     );
-    if !area.name.is_empty() {
+    if !name.is_empty() {
         while line.len() < 73 {
             line.push(' ');
         }
-        line.push_str(&String::from_utf8_lossy(&area.name).replace('\n', "\\012"));
+        line.push_str(&String::from_utf8_lossy(&name).replace('\n', "\\012"));
     }
     line.push('\n');
     line
 }
 
 /// `/proc/PID/maps`.
-pub(super) fn maps(task: &dyn ProcTask) -> Vec<u8> {
+pub(super) fn maps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
     let areas = task.mm().map(|mm| mm.areas()).unwrap_or_default();
-    areas.iter().map(area_line).collect::<String>().into_bytes()
+    Ok(areas.iter().map(|area| area_line(cx, task, area)).collect::<String>().into_bytes())
 }
 
 /// `/proc/PID/smaps`.
-pub(super) fn smaps(task: &dyn ProcTask) -> Vec<u8> {
+pub(super) fn smaps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();
     for area in task.mm().map(|mm| mm.areas()).unwrap_or_default() {
-        out.push_str(&area_line(&area));
+        out.push_str(&area_line(cx, task, &area));
         let size = (area.end - area.start) / 1024;
         let rss = area.resident_pages * 4;
         let lines = [("Size", size), ("KernelPageSize", 4), ("MMUPageSize", 4), ("Rss", rss), ("Pss", rss)];
@@ -92,5 +99,5 @@ pub(super) fn smaps(task: &dyn ProcTask) -> Vec<u8> {
             let _ = writeln!(out, "{:<16}{kib:8} kB", format!("{name}:"));
         }
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }

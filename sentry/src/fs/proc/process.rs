@@ -64,8 +64,8 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     text("cmdline", 14, 0o444, memory::cmdline);
     text("environ", 15, 0o400, memory::environ);
     text("auxv", 16, 0o400, memory::auxv);
-    text("maps", 17, 0o444, |_, task| Ok(memory::maps(task)));
-    text("smaps", 18, 0o444, |_, task| Ok(memory::smaps(task)));
+    text("maps", 17, 0o444, memory::maps);
+    text("smaps", 18, 0o444, memory::smaps);
     text("mounts", 19, 0o444, mounts::mounts);
     text("mountinfo", 20, 0o444, mounts::mountinfo);
     text("cgroup", 21, 0o444, |_, _| Ok(b"0::/\n".to_vec()));
