@@ -16,6 +16,7 @@
 
 pub mod boot;
 pub mod control;
+pub mod doctor;
 pub mod event;
 pub mod fileserver;
 pub mod inherited;

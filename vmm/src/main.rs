@@ -2,12 +2,13 @@
 
 #![deny(unsafe_code)]
 
-use chitin_vmm::{boot, control, inherited};
+use chitin_vmm::{boot, control, doctor, inherited};
 use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "\
 usage: chitin-vmm                  serve the control socket on descriptor 3
+       chitin-vmm doctor [--json]  say whether this host can run guests (exit status 0 or 1)
        chitin-vmm boot [OPTIONS]   boot the guest kernel alone and print its log
          --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]";
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
             .map_err(Into::into)
             .and_then(|socket| Ok(control::serve(socket)?))
             .map(|()| ExitCode::SUCCESS),
+        ["doctor"] => Ok(examine(doctor::Report::to_text)),
+        ["doctor", "--json"] => Ok(examine(doctor::Report::to_json)),
         ["boot", rest @ ..] => boot_options(rest).and_then(|options| boot::run(&options)),
         _ => {
             eprintln!("{USAGE}");
@@ -29,6 +32,12 @@ fn main() -> ExitCode {
         eprintln!("chitin-vmm: {error}");
         ExitCode::from(1)
     })
+}
+
+fn examine(form: fn(&doctor::Report) -> String) -> ExitCode {
+    let report = doctor::examine();
+    println!("{}", form(&report).trim_end());
+    ExitCode::from(u8::from(!report.is_usable()))
 }
 
 fn boot_options(words: &[&str]) -> Result<boot::Options, Box<dyn std::error::Error>> {

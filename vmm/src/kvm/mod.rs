@@ -5,12 +5,14 @@
 //! | [`vm`] | the VM: irqchip, memory slots, doorbells, interrupt routes |
 //! | [`cpuid`] | what the guest's CPUID says, and XCR0 |
 //! | [`entry`] | register state at the first instruction |
+//! | [`kick`] | getting a vCPU out of the guest |
 //! | [`vcpu`] | vCPU threads and their exits |
 //! | [`counters`] | exits by reason |
 
 pub mod counters;
 pub mod cpuid;
 pub mod entry;
+pub mod kick;
 pub mod vcpu;
 pub mod vm;
 

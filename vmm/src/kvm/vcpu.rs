@@ -1,16 +1,11 @@
 //! vCPU threads: run the guest, serve the few ports that exit to user space, pause and stop.
-//!
-//! A thread is told to leave `KVM_RUN` by setting `immediate_exit` in its run page and sending it [`kick_signal`]: if it
-//! is in the guest the signal gets it out, if it is about to enter, `immediate_exit` does.
 
-#![expect(
-    unsafe_code,
-    reason = "writes immediate_exit of a run page that another thread owns, reads thread clocks"
-)]
+#![expect(unsafe_code, reason = "reads the CPU clocks of other threads")]
 
 use super::KvmError;
 use super::counters::{ExitCounters, ExitReason};
 use super::entry::{self, Entry};
+use super::kick::{self, Kicker};
 use super::vm::Vm;
 use crate::machine::clock::GuestClock;
 use crate::machine::notice::{GuestEnd, Notices};
@@ -22,7 +17,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 /// What all vCPU threads share.
 #[derive(Debug)]
@@ -54,23 +48,8 @@ pub struct Vcpus {
 #[derive(Debug)]
 struct Thread {
     index: u32,
-    kick: Arc<Mutex<Option<RunPage>>>,
+    kicker: Kicker,
     handle: Option<JoinHandle<()>>,
-}
-
-/// The `immediate_exit` byte of a vCPU's run page.
-#[derive(Debug)]
-struct RunPage(*mut u8);
-
-// SAFETY: the byte is only written, with volatile writes, while the lock around the `RunPage` is held; the owning thread
-// takes the value out under that lock before it unmaps the page.
-unsafe impl Send for RunPage {}
-
-impl RunPage {
-    fn request_exit(&self) {
-        // SAFETY: the page is mapped as long as this value exists, see above.
-        unsafe { self.0.write_volatile(1) }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +108,6 @@ impl Gate {
     }
 }
 
-/// The signal that gets a vCPU thread out of the guest.
-#[must_use]
-pub fn kick_signal() -> i32 {
-    SIGRTMIN()
-}
-
-extern "C" fn ignore_signal(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-
 impl Shared {
     /// Everything that vCPU threads need.
     #[must_use]
@@ -167,7 +138,7 @@ impl Vcpus {
     /// # Errors
     /// [`KvmError::Ioctl`] when the kick signal cannot be set up.
     pub fn new(shared: Arc<Shared>) -> Result<Self, KvmError> {
-        register_signal_handler(kick_signal(), ignore_signal).map_err(KvmError::ioctl("sigaction"))?;
+        kick::prepare_signal()?;
         Ok(Self { shared, threads: Vec::new() })
     }
 
@@ -198,19 +169,18 @@ impl Vcpus {
     /// # Errors
     /// [`KvmError::Thread`].
     pub fn spawn(&mut self, index: u32, mut vcpu: VcpuFd) -> Result<(), KvmError> {
-        let immediate_exit = &raw mut vcpu.get_kvm_run().immediate_exit;
-        let kick = Arc::new(Mutex::new(Some(RunPage(immediate_exit))));
-        let (shared, own_kick) = (Arc::clone(&self.shared), Arc::clone(&kick));
+        let kicker = Kicker::new(&mut vcpu);
+        let (shared, own_kicker) = (Arc::clone(&self.shared), kicker.clone());
         shared.gate.enter();
         let spawned =
             std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(256 << 10).spawn(move || {
                 run(&shared, index, &mut vcpu);
-                lock(&own_kick).take();
+                own_kicker.retire();
                 shared.gate.leave();
             });
         match spawned {
             Ok(handle) => {
-                self.threads.push(Thread { index, kick, handle: Some(handle) });
+                self.threads.push(Thread { index, kicker, handle: Some(handle) });
                 Ok(())
             }
             Err(error) => {
@@ -222,12 +192,8 @@ impl Vcpus {
 
     fn kick_all(&self) {
         for thread in &self.threads {
-            if let Some(page) = lock(&thread.kick).as_ref() {
-                page.request_exit();
-                if let Some(handle) = &thread.handle {
-                    // The thread cannot have ended while its run page is here.
-                    let _ = handle.kill(kick_signal());
-                }
+            if let Some(handle) = &thread.handle {
+                thread.kicker.kick(handle);
             }
         }
     }

@@ -92,31 +92,37 @@ impl Vm {
     /// # Errors
     /// [`KvmError::Ioctl`]; `ENOMEM` and `EEXIST` come from KVM_SET_USER_MEMORY_REGION.
     pub fn attach_memory(&mut self, ram: &Arc<GuestRam>, image: &Image) -> Result<(), KvmError> {
+        self.attach_ram(ram)?;
+        let slot = kvm_userspace_memory_region {
+            slot: 1,
+            flags: KVM_MEM_READONLY,
+            guest_phys_addr: layout::IMAGE_GPA,
+            memory_size: image.slot_len(),
+            userspace_addr: image.bytes().as_ptr().addr() as u64,
+        };
+        // SAFETY: the image stays mapped for the life of the process; the slot is read-only, and its last page is mapped
+        // even where the file ends within it.
+        unsafe { self.fd.set_user_memory_region(slot) }.map_err(KvmError::ioctl("KVM_SET_USER_MEMORY_REGION"))
+    }
+
+    /// Makes `ram` alone the VM's memory.
+    ///
+    /// # Errors
+    /// As [`Vm::attach_memory`].
+    pub fn attach_ram(&mut self, ram: &Arc<GuestRam>) -> Result<(), KvmError> {
         let address = ram.host_address().map_err(|error: MemoryError| {
             KvmError::Ioctl("KVM_SET_USER_MEMORY_REGION", std::io::Error::other(error))
         })?;
-        let slots = [
-            kvm_userspace_memory_region {
-                slot: 0,
-                flags: 0,
-                guest_phys_addr: layout::RAM_GPA,
-                memory_size: ram.size(),
-                userspace_addr: address,
-            },
-            kvm_userspace_memory_region {
-                slot: 1,
-                flags: KVM_MEM_READONLY,
-                guest_phys_addr: layout::IMAGE_GPA,
-                memory_size: image.slot_len(),
-                userspace_addr: image.bytes().as_ptr().addr() as u64,
-            },
-        ];
-        for slot in slots {
-            // SAFETY: RAM stays mapped as long as `self` holds its `Arc`, the image for the life of the process; the
-            // image slot is read-only, and its last page is mapped even where the file ends within it.
-            unsafe { self.fd.set_user_memory_region(slot) }
-                .map_err(KvmError::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
-        }
+        let slot = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: layout::RAM_GPA,
+            memory_size: ram.size(),
+            userspace_addr: address,
+        };
+        // SAFETY: RAM stays mapped as long as `self` holds its `Arc`.
+        unsafe { self.fd.set_user_memory_region(slot) }
+            .map_err(KvmError::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
         self._ram = Some(Arc::clone(ram));
         Ok(())
     }
