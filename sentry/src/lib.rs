@@ -18,6 +18,7 @@ pub mod mm;
 pub mod net;
 pub mod platform;
 pub mod security;
+pub mod signal;
 pub mod syscall;
 pub mod task;
 pub mod time;

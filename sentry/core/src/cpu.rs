@@ -80,6 +80,28 @@ impl Xstate {
         &mut self.area
     }
 
+    /// The area as bytes (flush first).
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: blocks are arrays of 64 bytes at 64-byte alignment, so the slice has no padding.
+        unsafe { core::slice::from_raw_parts(self.area.as_ptr().cast(), self.area.len() * 64) }
+    }
+
+    /// The area as bytes, to be changed (flush first).
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; every byte pattern is a valid block.
+        unsafe { core::slice::from_raw_parts_mut(self.area.as_mut_ptr().cast(), self.area.len() * 64) }
+    }
+
+    /// Back to the initial state (flush first).
+    pub fn reset(&mut self) {
+        self.bytes_mut().fill(0);
+        if let Some(first) = self.area.first_mut() {
+            first.0[0..2].copy_from_slice(&0x037f_u16.to_le_bytes());
+            first.0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+        }
+    }
+
     /// Bytes of the area.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -38,3 +38,8 @@ pub fn install(hooks: &'static dyn Hooks) {
 pub(crate) fn get() -> Option<&'static dyn Hooks> {
     HOOKS.get().copied()
 }
+
+/// Monotonic time in ns since boot; 0 before [`install`].
+pub fn now_ns() -> u64 {
+    get().map_or(0, Hooks::now_ns)
+}

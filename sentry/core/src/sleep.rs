@@ -3,10 +3,11 @@
 use crate::hooks;
 use crate::lock::{Level, SpinLock};
 use crate::wait::WaitQueue;
-use core::cell::UnsafeCell;
+use alloc::sync::Arc;
+use core::cell::{RefCell, UnsafeCell};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 
 /// Why a wait ended.
@@ -30,7 +31,35 @@ pub trait Interrupt: Sync {
 
 /// The capability to sleep, of one kernel thread. Neither `Send` nor `Clone`.
 pub struct Sleeper {
+    clock: RefCell<Option<Arc<SleepClock>>>,
     not_send: PhantomData<*const ()>,
+}
+
+/// How long a thread has slept, for others to read.
+#[derive(Debug, Default)]
+pub struct SleepClock {
+    asleep_ns: AtomicU64,
+    /// Since when it sleeps, 0 while it does not.
+    since_ns: AtomicU64,
+}
+
+impl SleepClock {
+    /// ns slept until `now_ns`.
+    #[must_use]
+    pub fn asleep_ns(&self, now_ns: u64) -> u64 {
+        let since = self.since_ns.load(Ordering::Relaxed);
+        let current = if since == 0 { 0 } else { now_ns.saturating_sub(since) };
+        self.asleep_ns.load(Ordering::Relaxed) + current
+    }
+
+    fn measure(&self, now_ns: impl Fn() -> u64, sleep: impl FnOnce()) {
+        let from = now_ns();
+        self.since_ns.store(from, Ordering::Relaxed);
+        sleep();
+        let slept = now_ns().saturating_sub(from);
+        self.asleep_ns.store(self.asleep_ns.load(Ordering::Relaxed) + slept, Ordering::Relaxed);
+        self.since_ns.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Sleeper {
@@ -40,13 +69,13 @@ impl Sleeper {
     /// The caller is the platform, on a thread that may park, and hands the value only to that thread's body.
     #[must_use]
     pub const unsafe fn new() -> Self {
-        Self { not_send: PhantomData }
+        Self { clock: RefCell::new(None), not_send: PhantomData }
     }
 
     /// For the hosted platform: runs `body` with the capability. Any thread of an ordinary host may park, so this is safe.
     #[cfg(not(target_os = "none"))]
     pub fn with_hosted<R>(body: impl FnOnce(&Self) -> R) -> R {
-        body(&Self { not_send: PhantomData })
+        body(&Self { clock: RefCell::new(None), not_send: PhantomData })
     }
 
     /// Sleeps until woken, or until `deadline_ns` (monotonic). May return early: callers loop over their condition.
@@ -56,7 +85,19 @@ impl Sleeper {
     pub fn park(&self, deadline_ns: Option<u64>) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "sleeping with a spin lock held");
-            hooks.park(deadline_ns);
+            self.measured(|| hooks.park(deadline_ns));
+        }
+    }
+
+    /// Makes this thread count how long it sleeps.
+    pub fn attach_clock(&self, clock: Arc<SleepClock>) {
+        *self.clock.borrow_mut() = Some(clock);
+    }
+
+    fn measured(&self, sleep: impl FnOnce()) {
+        match &*self.clock.borrow() {
+            Some(clock) => clock.measure(|| self.now_ns(), sleep),
+            None => sleep(),
         }
     }
 
@@ -79,7 +120,7 @@ impl Sleeper {
     pub fn resched_point(&self) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "rescheduling with a spin lock held");
-            hooks.yield_now();
+            self.measured(|| hooks.yield_now());
         }
     }
 }

@@ -20,8 +20,7 @@ pub(super) const READ_WRITE: u32 = 2;
 
 /// `RLIMIT_NOFILE` of the caller.
 pub(super) fn limit(cx: &Cx<'_>) -> usize {
-    let _ = cx;
-    1024
+    cx.task.process().limits.soft_usize(crate::task::Resource::Nofile)
 }
 
 /// Puts a stream behind the lowest free descriptor; `flags` are the `O_*` flags of the open file and [`CLOEXEC`].
@@ -60,7 +59,7 @@ pub(super) fn file(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
 
 /// Sends SIGPIPE to the caller, whose write nobody can read.
 pub(super) fn raise_sigpipe(cx: &Cx<'_>) {
-    let _ = cx;
+    cx.task.raise(crate::signal::Signal::PIPE);
 }
 
 /// Takes the mask argument of ppoll, pselect6, epoll_pwait and their like: blocks these signals until the call has ended.
@@ -72,20 +71,19 @@ pub(super) fn temporary_mask(cx: &Cx<'_>, mask: UserPtr<u64>, size: usize) -> Re
     if size != 8 {
         return Err(Errno::EINVAL);
     }
-    let _ = cx.user().read(mask)?;
+    cx.task.set_temporary_mask(crate::signal::SigSet(cx.user().read(mask)?));
     Ok(())
 }
 
 /// The deadline of a wait of `timeout_ns`. When the call is restarted after a signal without a handler, what counts is the
 /// time at which it was made first.
 pub(super) fn restarted_deadline(cx: &Cx<'_>, timeout_ns: u64) -> u64 {
-    cx.sleeper.now_ns().saturating_add(timeout_ns)
+    cx.deadline(Some(timeout_ns)).unwrap_or(u64::MAX)
 }
 
 /// Thread id of the caller.
 pub(super) fn tid(cx: &Cx<'_>) -> u32 {
-    let _ = cx;
-    1
+    cx.task.tid()
 }
 
 /// CPU time that a process or thread has used.
@@ -93,6 +91,15 @@ pub(super) fn tid(cx: &Cx<'_>) -> u32 {
 /// # Errors
 /// `EINVAL` when it is not there.
 pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: crate::time::clock::CpuClock) -> Result<u64, Errno> {
-    let _ = (cx, clock);
-    Ok(0)
+    use crate::time::clock::CpuClock;
+    let number = |id: i32, own: u32| match u32::try_from(id) {
+        Ok(0) => Ok(own),
+        other => other.map_err(|_| Errno::EINVAL),
+    };
+    let container = cx.task.container();
+    let usage = match clock {
+        CpuClock::Process(id) => container.process(number(id, cx.task.pid())?).ok_or(Errno::EINVAL)?.usage(),
+        CpuClock::Thread(id) => container.task(number(id, cx.task.tid())?).ok_or(Errno::EINVAL)?.usage(),
+    };
+    Ok(usage.user_ns + usage.system_ns)
 }

@@ -5,12 +5,19 @@ mod descriptor;
 pub mod epoll;
 pub mod eventfd;
 pub mod futex;
+pub mod ids;
+pub mod names;
 pub mod pipes;
 pub mod poll;
+pub mod process;
 pub mod row;
+pub mod signals;
+mod strace;
+pub mod table;
 pub mod time;
 
 use crate::abi::Errno;
+use crate::fs::FdTable;
 use crate::mm::Mm;
 use crate::task::Task;
 use crate::user::UserMemory;
@@ -18,8 +25,10 @@ use crate::wait::{Blocked, Waiter};
 use alloc::sync::Arc;
 use chitin_core::cpu::UserContext;
 use chitin_core::sleep::Sleeper;
+use core::cell::Cell;
 
 pub use args::{Fd, FromArg};
+use row::{Restart, Row};
 
 /// How a system call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +69,38 @@ pub struct Cx<'a> {
     /// Its registers.
     pub context: &'a mut UserContext,
     /// Its address space.
-    pub mm: Arc<Mm>,
+    pub mm: &'a Arc<Mm>,
+    /// Its descriptors.
+    pub files: &'a Arc<FdTable>,
+    /// What a call that a signal interrupted leaves for restart_syscall(2).
+    pub restart_block: &'a RestartBlock,
+}
+
+/// A call of class [`Restart::Remaining`] that was interrupted.
+#[derive(Default)]
+pub struct RestartBlock {
+    number: Cell<u16>,
+    deadline_ns: Cell<Option<u64>>,
+    resuming: Cell<bool>,
 }
 
 impl Cx<'_> {
+    /// The monotonic deadline of a call that waits for at most `timeout_ns`. When the call is restarted after a signal
+    /// ([`Restart::Remaining`]), it is the deadline of the first time.
+    #[must_use]
+    pub fn deadline(&self, timeout_ns: Option<u64>) -> Option<u64> {
+        let block = self.restart_block;
+        if !block.resuming.take() {
+            let deadline_ns = timeout_ns.map(|timeout| self.sleeper.now_ns().saturating_add(timeout));
+            block.deadline_ns.set(deadline_ns);
+        }
+        block.deadline_ns.get()
+    }
+
     /// User memory of the caller.
     #[must_use]
     pub fn user(&self) -> UserMemory<'_> {
-        UserMemory { mm: &self.mm, sleeper: self.sleeper }
+        UserMemory { mm: self.mm, sleeper: self.sleeper }
     }
 
     /// The caller as one who waits.
@@ -75,4 +108,68 @@ impl Cx<'_> {
     pub fn waiter(&self) -> Waiter<'_> {
         Waiter { sleeper: self.sleeper, interrupt: &**self.task }
     }
+}
+
+const RESTART_SYSCALL: u16 = 219;
+/// System time is measured at one call of so many.
+const SAMPLE: u64 = 16;
+
+/// Makes the system call that the registers name, and puts its result in `rax`. Returns the restart class of a call that a
+/// signal interrupted.
+pub fn dispatch(cx: &mut Cx<'_>) -> Option<Restart> {
+    let task = cx.task;
+    let row =
+        usize::try_from(u32::from_arg(cx.context.regs.orig_rax)).ok().and_then(|at| table::TABLE.get(at));
+    let Some(row) = row else {
+        cx.context.regs.rax = i64::from(-Errno::ENOSYS.number()).cast_unsigned();
+        return None;
+    };
+    let result = if task.count_syscall() % SAMPLE == 0 {
+        let (task, sleeper) = (cx.task, cx.sleeper);
+        task.count_system(sleeper, SAMPLE, || call(cx, row))
+    } else {
+        call(cx, row)
+    };
+    match result {
+        Ok(value) => cx.context.regs.rax = value as u64,
+        Err(Failure::Errno(errno)) => cx.context.regs.rax = i64::from(-errno.number()).cast_unsigned(),
+        Err(Failure::Interrupted) => {
+            cx.context.regs.rax = i64::from(-Errno::EINTR.number()).cast_unsigned();
+            if row.number != RESTART_SYSCALL {
+                cx.restart_block.number.set(row.number);
+                return Some(row.restart);
+            }
+            return Some(Restart::Remaining);
+        }
+    }
+    task.restore_mask();
+    None
+}
+
+fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
+    let regs = &cx.context.regs;
+    let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    let result = match row.handler {
+        Some(handler) => handler(cx, arguments),
+        None => {
+            cx.task.container().count_unimplemented(usize::from(row.number));
+            Err(Errno::ENOSYS.into())
+        }
+    };
+    if cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed) {
+        strace::print(cx.task, row, arguments, result);
+    }
+    result
+}
+
+/// restart_syscall(2): goes on with the call that a signal interrupted.
+pub(crate) fn restart_syscall(cx: &mut Cx<'_>) -> SysResult {
+    let number = cx.restart_block.number.get();
+    let row = table::TABLE.get(usize::from(number));
+    let row = row.filter(|row| row.restart == Restart::Remaining && number != RESTART_SYSCALL);
+    let Some(row) = row else { return Err(Errno::EINTR.into()) };
+    cx.restart_block.resuming.set(true);
+    let result = call(cx, row);
+    cx.restart_block.resuming.set(false);
+    result
 }

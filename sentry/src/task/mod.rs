@@ -1,67 +1,43 @@
-//! Tasks: threads and processes.
+//! Tasks: threads and processes of containers.
+//!
+//! * [`Container`]: what all tasks of a container share; it owns the [`tree::Tree`] of processes, groups and sessions.
+//! * [`Process`]: a thread group: threads, pending signals, handlers, limits, exit status.
+//! * [`Task`]: a thread. Its kernel thread runs [`run::run`].
+//!
+//! Locks, outermost first: tree of the container (20), state of a process (30), handlers (34), signals of a task (38),
+//! small shared parts (58 to 60). Waking is allowed below all of them.
 
-use crate::fs::{FdTable, FsContext};
-use crate::mm::Mm;
-use crate::security::Creds;
-use alloc::sync::Arc;
-use chitin_core::cpu::ExitRequest;
-use chitin_core::lock::Level;
-use chitin_core::sleep::{Interrupt, Shared};
+pub mod clone;
+pub mod container;
+pub mod exit;
+pub mod limits;
+pub mod process;
+pub mod run;
+pub mod spawn;
+pub mod thread;
+pub mod tree;
+pub mod wait;
 
-/// A thread of a container.
-pub struct Task {
-    /// Asks the task to come back from user mode.
-    pub exit_request: ExitRequest,
-    creds: Shared<Arc<Creds>>,
-    mm: Shared<Arc<Mm>>,
-    files: Shared<Arc<FdTable>>,
-    fs: Shared<Arc<FsContext>>,
+pub use container::{Container, Usage, UtsNames};
+pub use limits::{Limit, Limits, Resource};
+pub use process::{ExitStatus, Process, ProcessState, StopEvent};
+pub use spawn::NewProcess;
+pub use thread::{Task, Work};
+
+/// Monotonic time in ns.
+#[must_use]
+pub fn now_ns() -> u64 {
+    chitin_core::hooks::now_ns()
 }
 
-impl Task {
-    /// A task of the given parts.
-    #[must_use]
-    pub fn new(creds: Arc<Creds>, mm: Arc<Mm>, files: Arc<FdTable>, fs: Arc<FsContext>) -> Arc<Self> {
-        Arc::new(Self {
-            exit_request: ExitRequest::new(),
-            creds: Shared::new(Level(60), creds),
-            mm: Shared::new(Level(60), mm),
-            files: Shared::new(Level(60), files),
-            fs: Shared::new(Level(60), fs),
-        })
-    }
-
-    /// Credentials now.
-    #[must_use]
-    pub fn creds(&self) -> Arc<Creds> {
-        self.creds.get()
-    }
-
-    /// Descriptors now.
-    #[must_use]
-    pub fn files(&self) -> Arc<FdTable> {
-        self.files.get()
-    }
-
-    /// Root, working directory and umask now.
-    #[must_use]
-    pub fn fs(&self) -> Arc<FsContext> {
-        self.fs.get()
-    }
-
-    /// Address space now.
-    #[must_use]
-    pub fn mm(&self) -> Arc<Mm> {
-        self.mm.get()
-    }
-}
-
-impl Interrupt for Task {
-    fn interrupted(&self) -> bool {
-        self.exit_request.is_set()
-    }
-
-    fn killed(&self) -> bool {
-        false
-    }
+/// The task met a limit of memory that nothing could be reclaimed for: its process is killed.
+pub(crate) fn out_of_memory(task: &Task) {
+    let process = task.process();
+    crate::platform::get().log(&alloc::format!(
+        "sentry: out of memory: killed process {} of container {}\n",
+        process.pid(),
+        process.container.id()
+    ));
+    process.container.out_of_memory.store(true, core::sync::atomic::Ordering::Relaxed);
+    process.begin_exit(ExitStatus::Killed(crate::signal::Signal::KILL));
 }

@@ -1,0 +1,63 @@
+//! The table of system calls: one [`Row`] per x86-64 number.
+//!
+//! Families list their rows in a `ROWS` constant beside their handlers and are joined here while compiling: a number
+//! given twice, or with a name other than Linux's, does not compile. Numbers that no family has answer `ENOSYS`.
+
+use super::names::{COUNT, NAMES};
+use super::row::{Restart, Row, Support};
+
+/// The families. Add yours.
+const FAMILIES: &[&[Row]] = &[super::ids::ROWS, super::process::ROWS, super::signals::ROWS];
+
+/// The table, indexed by number.
+pub static TABLE: [Row; COUNT] = join();
+
+const fn join() -> [Row; COUNT] {
+    let mut table = [absent(0); COUNT];
+    let mut number = 0;
+    while number < COUNT {
+        table[number] = absent(number);
+        number += 1;
+    }
+    let mut family = 0;
+    while family < FAMILIES.len() {
+        let rows = FAMILIES[family];
+        let mut at = 0;
+        while at < rows.len() {
+            let row = rows[at];
+            let number = row.number as usize;
+            assert!(table[number].handler.is_none(), "two rows with one number");
+            assert!(same(NAMES[number], row.name), "the name is not that of the number");
+            table[number] = row;
+            at += 1;
+        }
+        family += 1;
+    }
+    table
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "numbers are below COUNT")]
+const fn absent(number: usize) -> Row {
+    Row {
+        number: number as u16,
+        name: NAMES[number],
+        handler: None,
+        restart: Restart::Never,
+        support: Support::None,
+    }
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}

@@ -1,0 +1,272 @@
+//! Making tasks (clone(2)).
+
+use super::process::Process;
+use super::spawn::launch;
+use super::thread::Handover;
+use super::{Task, Work};
+use crate::abi::Errno;
+use crate::security::Capability;
+use crate::signal::{AltStack, Signal};
+use crate::syscall::{Cx, Failure, SysResult};
+use crate::user::{UserAddr, UserPtr};
+use alloc::sync::Arc;
+use bitflags::bitflags;
+use chitin_core::cpu::UserContext;
+use chitin_core::sleep::Interrupt;
+use core::sync::atomic::Ordering;
+
+bitflags! {
+    /// `CLONE_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct CloneFlags: u64 {
+        /// Shares the address space.
+        const VM = 0x100;
+        /// Shares root, working directory, umask.
+        const FS = 0x200;
+        /// Shares descriptors.
+        const FILES = 0x400;
+        /// Shares signal handlers.
+        const SIGHAND = 0x800;
+        /// Gives a descriptor of the process.
+        const PIDFD = 0x1000;
+        /// Traces the child too if the parent is traced: nobody is.
+        const PTRACE = 0x2000;
+        /// The parent waits until the child lets go of its memory.
+        const VFORK = 0x4000;
+        /// The parent's parent is the child's.
+        const PARENT = 0x8000;
+        /// A thread of the same process.
+        const THREAD = 0x1_0000;
+        /// New mount namespace.
+        const NEWNS = 0x2_0000;
+        /// Shares undo of System V semaphores.
+        const SYSVSEM = 0x4_0000;
+        /// Sets the thread pointer.
+        const SETTLS = 0x8_0000;
+        /// Stores the number in the parent's memory.
+        const PARENT_SETTID = 0x10_0000;
+        /// Clears a word when the child ends.
+        const CHILD_CLEARTID = 0x20_0000;
+        /// Ignored by Linux.
+        const DETACHED = 0x40_0000;
+        /// Not traced.
+        const UNTRACED = 0x80_0000;
+        /// Stores the number in the child's memory.
+        const CHILD_SETTID = 0x100_0000;
+        /// New cgroup namespace.
+        const NEWCGROUP = 0x200_0000;
+        /// New UTS namespace.
+        const NEWUTS = 0x400_0000;
+        /// New IPC namespace.
+        const NEWIPC = 0x800_0000;
+        /// New user namespace.
+        const NEWUSER = 0x1000_0000;
+        /// New pid namespace.
+        const NEWPID = 0x2000_0000;
+        /// New network namespace.
+        const NEWNET = 0x4000_0000;
+        /// Shares the I/O context.
+        const IO = 0x8000_0000;
+        /// Handlers of the child are all default (clone3).
+        const CLEAR_SIGHAND = 0x1_0000_0000;
+        /// Into another cgroup (clone3).
+        const INTO_CGROUP = 0x2_0000_0000;
+    }
+}
+
+/// Namespaces that containers cannot make: answered as by a kernel built without them.
+const NO_NAMESPACES: CloneFlags = CloneFlags::NEWCGROUP
+    .union(CloneFlags::NEWUTS)
+    .union(CloneFlags::NEWIPC)
+    .union(CloneFlags::NEWUSER)
+    .union(CloneFlags::NEWPID)
+    .union(CloneFlags::NEWNET);
+
+/// What to make.
+#[derive(Clone, Copy, Debug)]
+pub struct CloneRequest {
+    /// `CLONE_*`.
+    pub flags: CloneFlags,
+    /// Signal to the parent at the end, 0 for none.
+    pub exit_signal: u32,
+    /// Stack pointer of the child, null for the parent's.
+    pub stack: UserAddr,
+    /// Thread pointer.
+    pub tls: u64,
+    /// Where [`CloneFlags::PARENT_SETTID`] stores.
+    pub parent_tid: UserPtr<u32>,
+    /// Where [`CloneFlags::CHILD_SETTID`] and [`CloneFlags::CHILD_CLEARTID`] store.
+    pub child_tid: UserPtr<u32>,
+}
+
+fn check(request: &CloneRequest, cx: &Cx<'_>) -> Result<(), Errno> {
+    use CloneFlags as F;
+    let flags = request.flags;
+    let bad = (flags.contains(F::SIGHAND) && !flags.contains(F::VM))
+        || (flags.contains(F::THREAD) && !flags.contains(F::SIGHAND))
+        || flags.contains(F::NEWNS | F::FS)
+        || flags.contains(F::CLEAR_SIGHAND | F::SIGHAND)
+        || flags.intersects(F::PIDFD | F::INTO_CGROUP)
+        || request.exit_signal > 64
+        || (flags.contains(F::PARENT) && cx.task.process().is_init());
+    if bad {
+        return Err(Errno::EINVAL);
+    }
+    if flags.intersects(NO_NAMESPACES | F::NEWNS) && !cx.task.creds().has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    if flags.intersects(NO_NAMESPACES) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Makes a task; returns its number.
+///
+/// # Errors
+/// `EINVAL` for flags that do not go together, `EAGAIN` at a limit of tasks, `ENOMEM`, `EPERM`.
+pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
+    check(request, cx)?;
+    let flags = request.flags;
+    let parent = cx.task;
+    let mm = if flags.contains(CloneFlags::VM) { cx.mm.clone() } else { cx.mm.fork(cx.sleeper)? };
+    let files = if flags.contains(CloneFlags::FILES) { cx.files.clone() } else { cx.files.duplicate() };
+    let fs = if flags.contains(CloneFlags::FS) { parent.fs() } else { parent.fs().duplicate() };
+    if flags.contains(CloneFlags::NEWNS) {
+        fs.unshare_mounts(cx.sleeper);
+    }
+    let context = child_context(cx, request);
+    let child = {
+        let parts = |tid, process| Task::new(tid, process, parent.name(), parent.creds(), mm, files, fs);
+        if flags.contains(CloneFlags::THREAD) {
+            add_thread(parent, parts)?
+        } else {
+            add_process(parent, request, parts)?
+        }
+    };
+    let tid = child.tid();
+    if flags.contains(CloneFlags::PARENT_SETTID) {
+        // The child is there, whatever becomes of this.
+        let _ = cx.user().write(request.parent_tid, &tid);
+    }
+    let set_tid = flags.contains(CloneFlags::CHILD_SETTID).then_some(request.child_tid.addr());
+    if flags.contains(CloneFlags::CHILD_CLEARTID) {
+        child.clear_child_tid.store(request.child_tid.addr().get(), Ordering::Relaxed);
+    }
+    let handover = flags.contains(CloneFlags::VFORK).then(Arc::<Handover>::default);
+    if let Some(handover) = &handover {
+        *child.handover.lock() = Some(handover.clone());
+    }
+    launch(child, context, set_tid)?;
+    if let Some(handover) = handover {
+        let _registration = handover.queue().register(&cx.sleeper.waker());
+        while !handover.is_complete() && !parent.killed() {
+            cx.sleeper.park(None);
+        }
+    }
+    Ok(tid as usize)
+}
+
+fn child_context(cx: &mut Cx<'_>, request: &CloneRequest) -> UserContext {
+    crate::platform::get().flush_xstate(&mut cx.context.xstate);
+    let mut regs = cx.context.regs;
+    regs.rax = 0;
+    if !request.stack.is_null() {
+        regs.rsp = request.stack.get();
+    }
+    if request.flags.contains(CloneFlags::SETTLS) {
+        regs.fs_base = request.tls;
+    }
+    UserContext { regs, xstate: cx.context.xstate.duplicate() }
+}
+
+/// What a child has of its parent, whether thread or process.
+fn inherit(parent: &Task, child: &Task, keeps_alt_stack: bool) {
+    let (blocked, alt_stack): (_, Option<AltStack>) = {
+        let signals = parent.signals.lock();
+        (signals.saved.unwrap_or(signals.blocked), signals.alt_stack)
+    };
+    let mut signals = child.signals.lock();
+    signals.blocked = blocked;
+    signals.alt_stack = alt_stack.filter(|_| keeps_alt_stack);
+    drop(signals);
+    child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+fn add_thread(
+    parent: &Arc<Task>,
+    make: impl FnOnce(u32, Arc<Process>) -> Task,
+) -> Result<Arc<Task>, Failure> {
+    let process = parent.process();
+    let container = &process.container;
+    container.charge_pid()?;
+    let mut tree = container.tree();
+    let number = if process.state().is_ending() { None } else { tree.new_number() };
+    let Some(tid) = number else {
+        container.uncharge_pid();
+        return Err(if parent.killed() { Failure::Interrupted } else { Errno::EAGAIN.into() });
+    };
+    let child = Arc::new(make(tid, process.clone()));
+    inherit(parent, &child, false);
+    let mut state = process.state();
+    state.threads.push(child.clone());
+    if state.stopped_by.is_some() {
+        child.ask(Work::STOP);
+    }
+    drop(state);
+    if container.is_frozen() {
+        child.ask(Work::FREEZE);
+    }
+    tree.tasks.insert(tid, child.clone());
+    Ok(child)
+}
+
+fn add_process(
+    parent: &Arc<Task>,
+    request: &CloneRequest,
+    make: impl FnOnce(u32, Arc<Process>) -> Task,
+) -> Result<Arc<Task>, Failure> {
+    let own = parent.process();
+    let container = &own.container;
+    let flags = request.flags;
+    let handlers = if flags.contains(CloneFlags::SIGHAND) {
+        own.handlers.get()
+    } else if flags.contains(CloneFlags::CLEAR_SIGHAND) {
+        own.handlers.get().after_exec()
+    } else {
+        own.handlers.get().duplicate()
+    };
+    container.charge_pid()?;
+    let start_ns = super::now_ns();
+    let mut tree = container.tree();
+    // A child made while the process ends would outlive the kill.
+    let number = if own.state().exiting.is_some() { None } else { tree.new_number() };
+    let Some(pid) = number else {
+        container.uncharge_pid();
+        return Err(if parent.killed() { Failure::Interrupted } else { Errno::EAGAIN.into() });
+    };
+    let process = Arc::new(Process::new(container.clone(), pid, handlers, own.limits.duplicate(), start_ns));
+    let exit_signal =
+        if flags.contains(CloneFlags::PARENT) { own.exit_signal() } else { request.exit_signal };
+    process.exit_signal.store(exit_signal, Ordering::Relaxed);
+    process.inherit(own);
+    let child = Arc::new(make(pid, process.clone()));
+    inherit(parent, &child, !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK));
+    process.state().threads.push(child.clone());
+    let group = tree.group_and_session(own.pid()).map(|(group, _)| group);
+    let above = tree.members.get(&own.pid()).map_or(0, |member| member.parent);
+    let parent_pid = if flags.contains(CloneFlags::PARENT) { above } else { own.pid() };
+    tree.add(process, parent_pid, group);
+    tree.tasks.insert(pid, child.clone());
+    if container.is_frozen() {
+        child.ask(Work::FREEZE);
+    }
+    Ok(child)
+}
+
+/// The signal of clone(2)'s lowest byte.
+///
+/// # Errors
+/// `EINVAL` beyond 64.
+pub fn exit_signal(number: u64) -> Result<u32, Errno> {
+    let number = u32::try_from(number).map_err(|_| Errno::EINVAL)?;
+    Signal::or_probe(number).map(|_| number)
+}

@@ -1,0 +1,219 @@
+//! [`Container`]: what the tasks of one container share: their tree, names, limits and counters.
+
+use super::tree::{self, Tree};
+use super::{Process, Task};
+use crate::abi::Errno;
+use crate::mm::Budget;
+use crate::signal::SigInfo;
+use crate::syscall::names::{COUNT, NAMES};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chitin_core::lock::{Level, SpinLock};
+use chitin_core::wait::WaitQueue;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// UTS names (uname(2)).
+#[derive(Clone, Debug)]
+pub struct UtsNames {
+    /// `nodename`.
+    pub host: Vec<u8>,
+    /// `domainname`.
+    pub domain: Vec<u8>,
+}
+
+/// CPU time and system calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// ns in user mode.
+    pub user_ns: u64,
+    /// ns in the sentry.
+    pub system_ns: u64,
+    /// System calls made.
+    pub syscalls: u64,
+}
+
+impl Usage {
+    /// The sum of both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            user_ns: self.user_ns.saturating_add(other.user_ns),
+            system_ns: self.system_ns.saturating_add(other.system_ns),
+            syscalls: self.syscalls.saturating_add(other.syscalls),
+        }
+    }
+}
+
+/// A container.
+pub struct Container {
+    id: String,
+    /// Host and domain name.
+    pub uts: SpinLock<UtsNames>,
+    tree: SpinLock<Tree>,
+    /// Prints every system call to the log.
+    pub strace: AtomicBool,
+    /// Pays for pages and what else users make the sentry allocate.
+    pub budget: Arc<Budget>,
+    /// A process was killed for want of memory.
+    pub out_of_memory: AtomicBool,
+    pids_limit: AtomicU32,
+    pids: AtomicU32,
+    frozen: AtomicBool,
+    /// Woken when the container is thawed or its last task has ended.
+    pub(super) changed: WaitQueue,
+    ended: SpinLock<Usage>,
+    unimplemented: Box<[AtomicU64]>,
+}
+
+impl Container {
+    /// An empty container.
+    #[must_use]
+    pub fn new(id: String, host: Vec<u8>, domain: Vec<u8>, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            uts: SpinLock::new(Level(58), UtsNames { host, domain }),
+            tree: SpinLock::new(tree::LEVEL, Tree::default()),
+            strace: AtomicBool::new(false),
+            budget,
+            out_of_memory: AtomicBool::new(false),
+            pids_limit: AtomicU32::new(u32::MAX),
+            pids: AtomicU32::new(0),
+            frozen: AtomicBool::new(false),
+            changed: WaitQueue::new(),
+            ended: SpinLock::new(Level(58), Usage::default()),
+            unimplemented: (0..COUNT).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// The id that the host knows it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The tree, locked. Signals may be sent below it; nothing may sleep.
+    pub fn tree(&self) -> chitin_core::lock::SpinGuard<'_, Tree> {
+        self.tree.lock()
+    }
+
+    /// The process of that number; zombies too.
+    #[must_use]
+    pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
+        self.tree().process(pid).cloned()
+    }
+
+    /// The task of that number.
+    #[must_use]
+    pub fn task(&self, tid: u32) -> Option<Arc<Task>> {
+        self.tree().tasks.get(&tid).cloned()
+    }
+
+    /// Every process, zombies too, by ascending pid.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Arc<Process>> {
+        self.tree().members.values().map(|member| member.process.clone()).collect()
+    }
+
+    /// Sends a signal to every process of a group, without asking for permission: for terminals.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such group.
+    pub fn signal_group(&self, group: u32, info: SigInfo) -> Result<(), Errno> {
+        let members = self.tree().group_processes(group);
+        if members.is_empty() {
+            return Err(Errno::ESRCH);
+        }
+        for process in members {
+            let _ = process.send(info);
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to every process, on behalf of the host.
+    pub fn signal_all(&self, info: SigInfo) {
+        for process in self.processes() {
+            let _ = process.send_from_host(info);
+        }
+    }
+
+    /// Sets how many tasks there may be.
+    pub fn set_pids_limit(&self, limit: Option<u32>) {
+        self.pids_limit.store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many tasks there may be.
+    #[must_use]
+    pub fn pids_limit(&self) -> Option<u32> {
+        Some(self.pids_limit.load(Ordering::Relaxed)).filter(|limit| *limit != u32::MAX)
+    }
+
+    /// Tasks there are.
+    #[must_use]
+    pub fn pids(&self) -> u32 {
+        self.pids.load(Ordering::Relaxed)
+    }
+
+    /// Counts one task more.
+    ///
+    /// # Errors
+    /// `EAGAIN` at the limit.
+    pub(super) fn charge_pid(&self) -> Result<(), Errno> {
+        let limit = self.pids_limit.load(Ordering::Relaxed);
+        let counted = self
+            .pids
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pids| (pids < limit).then_some(pids + 1));
+        counted.map(drop).map_err(|_| Errno::EAGAIN)
+    }
+
+    /// Counts one task less.
+    pub(super) fn uncharge_pid(&self) {
+        self.pids.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Keeps every task from running, or lets them run again. Tasks stop at their next return to user mode.
+    pub fn freeze(&self, state: chitin_proto::control::FreezeState) {
+        let frozen = state == chitin_proto::control::FreezeState::Frozen;
+        self.frozen.store(frozen, Ordering::SeqCst);
+        if frozen {
+            let tasks: Vec<Arc<Task>> = self.tree().tasks.values().cloned().collect();
+            tasks.iter().for_each(|task| task.ask(super::Work::FREEZE));
+        }
+        self.changed.wake_all();
+    }
+
+    /// Whether tasks are kept from running.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Counts a call that is not implemented.
+    pub fn count_unimplemented(&self, number: usize) {
+        if let Some(counter) = self.unimplemented.get(number) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls that are not implemented and were made, by name.
+    #[must_use]
+    pub fn unimplemented(&self) -> Vec<(String, u64)> {
+        let counts = self.unimplemented.iter().map(|counter| counter.load(Ordering::Relaxed));
+        let named = NAMES.iter().zip(counts).filter(|(_, count)| *count > 0);
+        named.map(|(name, count)| (String::from(*name), count)).collect()
+    }
+
+    pub(super) fn add_ended(&self, usage: Usage) {
+        let mut ended = self.ended.lock();
+        *ended = ended.plus(usage);
+    }
+
+    /// CPU time and calls of all tasks that are and were.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let tasks: Vec<Arc<Task>> = self.tree().tasks.values().cloned().collect();
+        let ended = *self.ended.lock();
+        tasks.iter().fold(ended, |sum, task| sum.plus(task.usage()))
+    }
+}

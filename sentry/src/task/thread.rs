@@ -1,0 +1,357 @@
+//! [`Task`]: a thread.
+
+use super::container::{Container, Usage};
+use super::limits::Resource;
+use super::process::Process;
+use crate::fs::{FdTable, FsContext};
+use crate::mm::Mm;
+use crate::platform;
+use crate::security::Creds;
+use crate::signal::TaskSignals;
+use crate::user::UserAddr;
+use alloc::sync::Arc;
+use bitflags::bitflags;
+use chitin_core::cpu::ExitRequest;
+use chitin_core::lock::{Level, SpinLock};
+use chitin_core::once::Once;
+use chitin_core::sleep::{Interrupt, Shared, SleepClock, Sleeper};
+use chitin_core::wait::WaitQueue;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::task::Waker;
+
+bitflags! {
+    /// What a task has to attend to before it runs user code again.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Work: u32 {
+        /// A signal that is not blocked is pending.
+        const SIGNAL = 1;
+        /// The process stops.
+        const STOP = 2;
+        /// The container is frozen.
+        const FREEZE = 4;
+        /// The task ends.
+        const EXIT = 8;
+        /// It was made held: it waits for [`Process::release`].
+        const HOLD = 16;
+    }
+}
+
+/// Told when a child of vfork(2) lets go of its parent's memory.
+#[derive(Default)]
+pub struct Handover {
+    done: AtomicBool,
+    queue: WaitQueue,
+}
+
+impl Handover {
+    /// It has happened.
+    pub fn complete(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.queue.wake_all();
+    }
+
+    /// Whether it has happened.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Woken when it happens.
+    #[must_use]
+    pub fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+}
+
+/// A thread of a container.
+pub struct Task {
+    /// Asks the task to come back from user mode.
+    pub exit_request: ExitRequest,
+    work: AtomicU32,
+    tid: AtomicU32,
+    process: Arc<Process>,
+    waker: Once<Waker>,
+    name: SpinLock<[u8; 16]>,
+    creds: Shared<Arc<Creds>>,
+    mm: Shared<Option<Arc<Mm>>>,
+    files: Shared<Arc<FdTable>>,
+    fs: Shared<Arc<FsContext>>,
+    /// The run loop's copies of the parts above are to be renewed.
+    parts_changed: AtomicBool,
+    /// Signals of this thread alone (level 38).
+    pub signals: SpinLock<TaskSignals>,
+    /// Whether a mask is saved in `signals`.
+    pub(crate) mask_saved: AtomicBool,
+    /// Where to write 0 and wake a futex when the task ends (set_tid_address(2)).
+    pub clear_child_tid: AtomicU64,
+    /// Head of the list of robust futexes (set_robust_list(2)).
+    pub robust_list: AtomicU64,
+    /// Signal at the end of the parent (`PR_SET_PDEATHSIG`), 0 for none.
+    pub parent_death_signal: AtomicU32,
+    /// Told when the task lets go of its memory.
+    pub(super) handover: SpinLock<Option<Arc<Handover>>>,
+    pub(super) sleep_clock: Arc<SleepClock>,
+    started_ns: u64,
+    syscalls: AtomicU64,
+    system_ns: AtomicU64,
+    /// Time on CPUs that was added to the process's and container's sums.
+    summed: AtomicBool,
+    /// setpriority(2), -20 to 19.
+    pub nice: core::sync::atomic::AtomicI32,
+    /// Slack of timers in ns (`PR_SET_TIMERSLACK`).
+    pub timer_slack_ns: AtomicU64,
+}
+
+/// Level of the locks of small parts of a task.
+const PART_LEVEL: Level = Level(60);
+
+impl Task {
+    /// A task of the given parts; the caller adds it to its process and tree.
+    pub(super) fn new(
+        tid: u32,
+        process: Arc<Process>,
+        name: [u8; 16],
+        creds: Arc<Creds>,
+        mm: Arc<Mm>,
+        files: Arc<FdTable>,
+        fs: Arc<FsContext>,
+    ) -> Self {
+        Self {
+            exit_request: ExitRequest::new(),
+            work: AtomicU32::new(0),
+            tid: AtomicU32::new(tid),
+            process,
+            waker: Once::new(),
+            name: SpinLock::new(PART_LEVEL, name),
+            creds: Shared::new(PART_LEVEL, creds),
+            mm: Shared::new(PART_LEVEL, Some(mm)),
+            files: Shared::new(PART_LEVEL, files),
+            fs: Shared::new(PART_LEVEL, fs),
+            parts_changed: AtomicBool::new(false),
+            signals: SpinLock::new(crate::signal::TASK_LEVEL, TaskSignals::default()),
+            mask_saved: AtomicBool::new(false),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            parent_death_signal: AtomicU32::new(0),
+            handover: SpinLock::new(PART_LEVEL, None),
+            sleep_clock: Arc::new(SleepClock::default()),
+            started_ns: super::now_ns(),
+            syscalls: AtomicU64::new(0),
+            system_ns: AtomicU64::new(0),
+            summed: AtomicBool::new(false),
+            nice: core::sync::atomic::AtomicI32::new(0),
+            timer_slack_ns: AtomicU64::new(50_000),
+        }
+    }
+
+    /// Thread id.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// For execve of a thread that is not the leader: it takes the leader's number.
+    pub(crate) fn set_tid(&self, tid: u32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The thread group.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// The container.
+    #[must_use]
+    pub fn container(&self) -> &Arc<Container> {
+        &self.process.container
+    }
+
+    /// The soft limit of a resource.
+    #[must_use]
+    pub fn rlimit(&self, resource: Resource) -> u64 {
+        self.process.limits.soft(resource)
+    }
+
+    /// `comm`: up to 15 bytes and a null byte.
+    #[must_use]
+    pub fn name(&self) -> [u8; 16] {
+        *self.name.lock()
+    }
+
+    /// Sets `comm` from the first 15 bytes of `name`.
+    pub fn set_name(&self, name: &[u8]) {
+        *self.name.lock() = short_name(name);
+    }
+
+    /// Credentials now.
+    #[must_use]
+    pub fn creds(&self) -> Arc<Creds> {
+        self.creds.get()
+    }
+
+    /// Replaces the credentials; only the task itself does.
+    pub fn set_creds(&self, creds: Creds) {
+        drop(self.creds.replace(Arc::new(creds)));
+    }
+
+    /// Descriptors now; an empty table once the task has ended.
+    #[must_use]
+    pub fn files(&self) -> Arc<FdTable> {
+        self.files.get()
+    }
+
+    /// Replaces the descriptors; only the task itself does. Returns the old ones.
+    pub fn set_files(&self, files: Arc<FdTable>) -> Arc<FdTable> {
+        self.parts_changed.store(true, Ordering::Relaxed);
+        self.files.replace(files)
+    }
+
+    /// Root, working directory and umask now.
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.fs.get()
+    }
+
+    /// Replaces root, working directory and umask; only the task itself does.
+    pub fn set_fs(&self, fs: Arc<FsContext>) -> Arc<FsContext> {
+        self.fs.replace(fs)
+    }
+
+    /// Address space now, `None` once the task has ended. A system call has it as `cx.mm`.
+    #[must_use]
+    pub fn mm(&self) -> Option<Arc<Mm>> {
+        self.mm.get()
+    }
+
+    /// Replaces the address space; only the task itself does. Returns the old one.
+    pub fn set_mm(&self, mm: Option<Arc<Mm>>) -> Option<Arc<Mm>> {
+        self.parts_changed.store(true, Ordering::Relaxed);
+        self.mm.replace(mm)
+    }
+
+    /// Whether descriptors or address space were replaced since the last call.
+    pub(super) fn take_parts_changed(&self) -> bool {
+        self.parts_changed.load(Ordering::Relaxed) && self.parts_changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// The kernel thread says how it is woken.
+    pub(super) fn set_waker(&self, waker: Waker) {
+        self.waker.set(waker);
+    }
+
+    /// What there is to attend to.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work::from_bits_truncate(self.work.load(Ordering::SeqCst))
+    }
+
+    /// Adds work and makes the task look at it, wherever it is.
+    pub fn ask(&self, work: Work) {
+        self.work.fetch_or(work.bits(), Ordering::SeqCst);
+        if let Some(cpu) = self.exit_request.set() {
+            platform::get().kick(cpu);
+        }
+        self.wake();
+    }
+
+    /// Takes work back, and wakes the task should it wait for that.
+    pub fn withdraw(&self, work: Work) {
+        self.work.fetch_and(!work.bits(), Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Takes work back, by the task itself.
+    pub(crate) fn attended(&self, work: Work) {
+        self.work.fetch_and(!work.bits(), Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Runs `body` and counts its time, times `weight`, as system time.
+    pub(crate) fn count_system<R>(&self, sleeper: &Sleeper, weight: u64, body: impl FnOnce() -> R) -> R {
+        let asleep = self.sleep_clock.asleep_ns(0);
+        let from = sleeper.now_ns();
+        let result = body();
+        let slept = self.sleep_clock.asleep_ns(0) - asleep;
+        let took = sleeper.now_ns().saturating_sub(from).saturating_sub(slept);
+        self.system_ns.store(self.system_ns.load(Ordering::Relaxed) + took * weight, Ordering::Relaxed);
+        result
+    }
+
+    /// Counts a system call; returns how many there were before. Only the task itself calls it.
+    pub(crate) fn count_syscall(&self) -> u64 {
+        let before = self.syscalls.load(Ordering::Relaxed);
+        self.syscalls.store(before + 1, Ordering::Relaxed);
+        before
+    }
+
+    /// CPU time and calls of this thread; nothing once it has ended, for its process and container count them then.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        if self.summed.load(Ordering::Relaxed) {
+            return Usage::default();
+        }
+        let now = super::now_ns();
+        let on_cpu = now.saturating_sub(self.started_ns).saturating_sub(self.sleep_clock.asleep_ns(now));
+        let system_ns = self.system_ns.load(Ordering::Relaxed).min(on_cpu);
+        let syscalls = self.syscalls.load(Ordering::Relaxed);
+        Usage { user_ns: on_cpu - system_ns, system_ns, syscalls }
+    }
+
+    /// [`Task::usage`], for the last time.
+    pub(super) fn take_usage(&self) -> Usage {
+        let usage = self.usage();
+        self.summed.store(true, Ordering::Relaxed);
+        usage
+    }
+
+    /// Wakes the task without work, should it wait for others of its process to end.
+    pub(super) fn nudge(&self) {
+        self.wake();
+    }
+
+    /// Lets go of the parent that waits in vfork(2), if one does.
+    pub(crate) fn complete_handover(&self) {
+        let handover = self.handover.lock().take();
+        if let Some(handover) = handover {
+            handover.complete();
+        }
+    }
+
+    /// Address of [`Task::clear_child_tid`], taken.
+    pub(super) fn take_clear_child_tid(&self) -> UserAddr {
+        UserAddr::new(self.clear_child_tid.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The first 15 bytes of a name.
+#[must_use]
+pub(crate) fn short_name(name: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short
+        .iter_mut()
+        .zip(name.iter().take(15).take_while(|byte| **byte != 0))
+        .for_each(|(to, from)| *to = *from);
+    short
+}
+
+impl Interrupt for Task {
+    fn interrupted(&self) -> bool {
+        self.work.load(Ordering::Relaxed) != 0
+    }
+
+    fn killed(&self) -> bool {
+        self.work().contains(Work::EXIT)
+    }
+}
