@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""compare.py PREFIX REFERENCE GOT: one TAP line per block of two outputs.
+
+A block is a line that starts in the first column and the indented lines after it. A block passes when it is the same in
+both files; otherwise its difference follows as a comment.
+"""
+
+import difflib
+import sys
+
+
+def blocks(path):
+    found, name = {}, None
+    with open(path, errors="replace") as lines:
+        for line in lines:
+            line = line.rstrip("\n")
+            if line and not line[0].isspace():
+                name = line
+                found[name] = []
+            elif name is not None:
+                found[name].append(line)
+    return found
+
+
+def main():
+    prefix, reference, got = sys.argv[1], blocks(sys.argv[2]), blocks(sys.argv[3])
+    for name, wanted in reference.items():
+        have = got.get(name)
+        if have == wanted:
+            print(f"ok {prefix} {name}")
+            continue
+        print(f"not ok {prefix} {name}")
+        if have is None:
+            print("#   did not run")
+            continue
+        for line in difflib.unified_diff(wanted, have, "linux", "chitin", lineterm="", n=1):
+            if not line.startswith(("---", "+++")):
+                print(f"#   {line[:300]}")
+    if not reference:
+        print(f"not ok {prefix}: the reference run printed nothing")
+
+
+main()

@@ -1,0 +1,31 @@
+# A container that does its worst: the sandbox survives or dies alone, and host and containerd do not notice.
+# STORM_SECONDS says for how long, STORM_SEED with which seed.
+. "$(dirname "$0")/../lib.sh"
+[ "$RUNTIME" = chitin ] || exit 0
+IMAGE=chitin.local/tests:latest
+SECONDS_EACH=$(( ${STORM_SECONDS:-60} / 6 ))
+[ "$SECONDS_EACH" -ge 5 ] || SECONDS_EACH=5
+
+container -- true >/dev/null 2>&1
+sleep 1
+world >"$SCRATCH/before"
+dmesg --clear
+for kind in calls faults overflow bomb threads files; do
+    LIMIT=$((SECONDS_EACH + 60)) container -- /tests/storm "${STORM_SEED:-1}" "$SECONDS_EACH" "$kind" >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null
+    rc=$?
+    if [ $rc = 0 ] && grep -q survived "$SCRATCH/out"; then
+        ok "storm of $kind: survived"
+        tail -n 1 "$SCRATCH/out" | note 1
+    elif [ $rc != 124 ] && [ $rc != 137 ] && [ -s "$SCRATCH/err" ]; then
+        ok "storm of $kind: the sandbox died alone, with a reason"
+        tail -n 5 "$SCRATCH/err" | note 5
+    else
+        not_ok "storm of $kind"
+        { echo "status $rc"; tail -n 3 "$SCRATCH/out"; tail -n 5 "$SCRATCH/err"; } | note
+    fi
+    end_containers
+    expect "after the storm of $kind a container runs" 0 fine container -- echo fine
+done
+expect "fork bomb under a pids limit" 0 "" eval 'container --pids-limit 64 -- sh -c "bomb() { bomb | bomb & }; bomb; sleep 3" >/dev/null 2>&1; [ $? != 124 ]'
+leak_check "after all storms" "$SCRATCH/before"
+expect "no complaint of the host's kernel" 0 "" eval 'dmesg | grep -Ei "BUG|oops|panic|kvm.*(error|unexpected)|hung task"; true'

@@ -1,0 +1,12 @@
+# The test programs under runc and under the runtime: the outputs must be equal, case by case.
+. "$(dirname "$0")/../lib.sh"
+IMAGE=chitin.local/tests:latest
+
+for program in ${PROGRAMS:-process signal memory files pipes_poll threads clocks}; do
+    RUNTIME=runc LIMIT=180 container -- "/tests/$program" >"$SCRATCH/linux" 2>&1 </dev/null
+    LIMIT=180 container -- "/tests/$program" >"$SCRATCH/got" 2>"$SCRATCH/stderr" </dev/null
+    rc=$?
+    [ $rc = 0 ] || { echo "# $program ended with status $rc"; note 5 <"$SCRATCH/stderr"; }
+    python3 "$(dirname "$0")/../compare.py" "$program" "$SCRATCH/linux" "$SCRATCH/got"
+    end_containers
+done
