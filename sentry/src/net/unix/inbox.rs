@@ -1,0 +1,185 @@
+//! [`Inbox`]: what was sent to a unix socket and not received yet.
+
+use super::chain::Chain;
+use super::name::Name;
+use super::rights::Rights;
+use crate::abi::Errno;
+use crate::net::Address;
+use crate::net::socket::{Incoming, MsgFlags, Ucred};
+use crate::user::{IoReader, IoWriter};
+use crate::wait::Stop;
+use alloc::collections::VecDeque;
+
+/// Default size of a send buffer (`/proc/sys/net/core/wmem_default`).
+pub(super) const DEFAULT_BYTES: usize = 212_992;
+/// Bytes that a message costs beside its contents.
+const OVERHEAD: usize = 256;
+/// Datagrams that wait at most (`/proc/sys/net/unix/max_dgram_qlen`).
+const MAX_DATAGRAMS: usize = 10;
+
+/// What was sent at once.
+pub(super) struct Message {
+    pub(super) data: Chain,
+    pub(super) rights: Rights,
+    pub(super) creds: Ucred,
+    pub(super) from: Name,
+}
+
+/// What waits to be received.
+#[derive(Default)]
+pub(super) struct Inbox {
+    messages: VecDeque<Message>,
+    /// Bytes charged for what waits.
+    used: usize,
+}
+
+impl Inbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Bytes charged for what waits.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether no further datagram is taken.
+    pub(super) fn is_full_of_datagrams(&self) -> bool {
+        self.messages.len() > MAX_DATAGRAMS
+    }
+
+    /// Whether a sender with `limit` bytes of buffer is to be told that it may send (`unix_writable`).
+    pub(super) fn is_writable(&self, limit: usize) -> bool {
+        self.used * 4 <= limit
+    }
+
+    /// Bytes that wait, or that the next message has when they do not run together.
+    pub(super) fn readable_bytes(&self, stream: bool) -> usize {
+        if stream {
+            self.messages.iter().map(|message| message.data.len()).sum()
+        } else {
+            self.messages.front().map_or(0, |message| message.data.len())
+        }
+    }
+
+    /// Adds a message.
+    pub(super) fn push(&mut self, message: Message) {
+        self.used += message.data.len() + OVERHEAD;
+        self.messages.push_back(message);
+    }
+
+    /// Adds what fits into the last page to the last message of the same sender, so that small writes cost no page each.
+    pub(super) fn append(&mut self, from: &mut IoReader<'_>, creds: Ucred) -> usize {
+        let Some(last) = self.messages.back_mut() else { return 0 };
+        let slack = last.data.slack();
+        if slack == 0 || last.creds != creds || !last.rights.is_empty() {
+            return 0;
+        }
+        let taken = last.data.take(from, slack.min(from.remaining())).unwrap_or(0);
+        self.used += taken;
+        taken
+    }
+
+    /// Takes everything out.
+    pub(super) fn drain(&mut self) -> VecDeque<Message> {
+        self.used = 0;
+        core::mem::take(&mut self.messages)
+    }
+
+    /// The descriptors that wait.
+    pub(super) fn rights(&self) -> impl Iterator<Item = &Rights> {
+        self.messages.iter().map(|message| &message.rights)
+    }
+
+    /// Receives one datagram. The second value is what is to be dropped once the lock is released.
+    ///
+    /// # Errors
+    /// [`Stop::Fault`] with nothing received, [`Stop::WouldBlock`] when it is empty.
+    pub(super) fn receive_message(
+        &mut self,
+        to: &mut IoWriter<'_>,
+        flags: MsgFlags,
+    ) -> Result<(Incoming, Option<Message>), Stop> {
+        let front = self.messages.front_mut().ok_or(Stop::WouldBlock)?;
+        let start = to.done();
+        let len = front.data.copy(0, to);
+        if let Some(fault) = to.fault() {
+            to.rewind(start);
+            return Err(Stop::Fault(fault));
+        }
+        let full_len = front.data.len();
+        let mut incoming = Incoming {
+            len,
+            full_len,
+            from: Some(Address::Unix(front.from.clone())),
+            creds: Some(front.creds),
+            ..Incoming::default()
+        };
+        incoming.flags.set(MsgFlags::TRUNC, len < full_len);
+        if flags.contains(MsgFlags::PEEK) {
+            incoming.rights = front.rights.files().to_vec();
+            return Ok((incoming, None));
+        }
+        incoming.rights = front.rights.take();
+        let done = self.messages.pop_front();
+        self.used = self.used.saturating_sub(full_len + OVERHEAD);
+        Ok((incoming, done))
+    }
+
+    /// Receives bytes of a stream: across messages, but not beyond one with descriptors, nor, with `by_sender`, from one
+    /// sender's to another's.
+    ///
+    /// # Errors
+    /// [`Stop::Fault`] when nothing was received, [`Stop::WouldBlock`] when it is empty.
+    pub(super) fn receive_bytes(
+        &mut self,
+        to: &mut IoWriter<'_>,
+        flags: MsgFlags,
+        by_sender: bool,
+    ) -> Result<Incoming, Stop> {
+        let peeks = flags.contains(MsgFlags::PEEK);
+        let mut incoming = Incoming::default();
+        let mut index = 0;
+        while let Some(message) = self.messages.get_mut(index) {
+            if incoming.creds.is_some_and(|creds| by_sender && creds != message.creds) {
+                break;
+            }
+            incoming.creds = Some(message.creds);
+            let copied = message.data.copy(0, to);
+            incoming.len += copied;
+            let fault = to.fault();
+            if copied == 0 && fault.is_some() {
+                if let (0, Some(fault)) = (incoming.len, fault) {
+                    return Err(Stop::Fault(fault));
+                }
+                break;
+            }
+            let has_rights = !message.rights.is_empty();
+            if peeks {
+                incoming.rights = message.rights.files().to_vec();
+                index += 1;
+            } else {
+                incoming.rights = message.rights.take();
+                self.used = self.used.saturating_sub(copied);
+                message.data.consume(copied);
+                if message.data.len() == 0 {
+                    self.messages.pop_front();
+                    self.used = self.used.saturating_sub(OVERHEAD);
+                }
+            }
+            if has_rights || to.remaining() == 0 || fault.is_some() {
+                break;
+            }
+        }
+        incoming.full_len = incoming.len;
+        if incoming.creds.is_none() { Err(Stop::WouldBlock) } else { Ok(incoming) }
+    }
+}
+
+/// Checks the size of a datagram against the sender's buffer.
+///
+/// # Errors
+/// `EMSGSIZE`.
+pub(super) fn check_size(len: usize, limit: usize) -> Result<(), Errno> {
+    if len > limit.saturating_sub(32) { Err(Errno::EMSGSIZE) } else { Ok(()) }
+}

@@ -1,0 +1,251 @@
+//! Sending and receiving.
+
+use super::chain;
+use super::inbox::{Message, check_size};
+use super::name;
+use super::rights::{self, Rights};
+use super::{Phase, Unix};
+use crate::abi::Errno;
+use crate::net::Address;
+use crate::net::socket::{Incoming, MsgFlags, Outgoing, SocketType};
+use crate::user::{IoReader, IoWriter};
+use crate::wait::Stop;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Most bytes that one message of a stream holds, so that a receiver frees room early.
+const STREAM_PART: usize = 32 << 10;
+
+impl Unix {
+    /// Checks that this side may send, and gives its peer and the size of its buffer.
+    ///
+    /// # Errors
+    /// `EPIPE`, an error that waits, `ENOTCONN`.
+    fn sending_to_peer(&self) -> Result<(Arc<Self>, usize), Errno> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        if state.no_send {
+            return Err(Errno::EPIPE);
+        }
+        match (&state.phase, state.peer.upgrade()) {
+            (Phase::Connected, Some(peer)) => Ok((peer, state.send_bytes)),
+            (Phase::Connected, None) if self.is_connection_based() => Err(Errno::EPIPE),
+            (Phase::Connected, None) => {
+                state.phase = Phase::Idle;
+                Err(Errno::ECONNREFUSED)
+            }
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    pub(super) fn send_bytes(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
+        if message.to.is_some() {
+            let connected = matches!(self.state.lock().phase, Phase::Connected);
+            return Err(if connected { Errno::EISCONN } else { Errno::EOPNOTSUPP }.into());
+        }
+        let (peer, limit) = self.sending_to_peer()?;
+        if peer.state.lock().no_receive {
+            return Err(Errno::EPIPE.into());
+        }
+        let start = from.done();
+        if from.remaining() == 0 {
+            return Ok(0);
+        }
+        loop {
+            let mut inbox = peer.inbox.lock();
+            let room = limit.saturating_sub(inbox.used());
+            if room == 0 {
+                break;
+            }
+            if message.rights.is_empty() {
+                let appended = inbox.append(from, message.creds);
+                if appended > 0 && from.remaining() > 0 && from.fault().is_none() {
+                    continue;
+                }
+                if appended > 0 {
+                    break;
+                }
+            }
+            drop(inbox);
+            let taken = self.deliver_part(&peer, from, message, room.min(STREAM_PART));
+            match taken {
+                Ok(()) if from.remaining() > 0 => {}
+                Ok(()) => break,
+                Err(_) if from.done() > start => break,
+                Err(stop) => return Err(stop),
+            }
+        }
+        let done = from.done() - start;
+        if done > 0 {
+            // Also when something was there already: edge-triggered watchers are to hear of every write.
+            peer.readable.wake_all();
+            return Ok(done);
+        }
+        match from.fault() {
+            Some(fault) => Err(Stop::Fault(fault)),
+            None => Err(Stop::WouldBlock),
+        }
+    }
+
+    /// Queues up to `len` bytes as a message of their own.
+    fn deliver_part(
+        &self,
+        peer: &Arc<Self>,
+        from: &mut IoReader<'_>,
+        message: &mut Outgoing,
+        len: usize,
+    ) -> Result<(), Stop> {
+        let mut data = chain::Chain::default();
+        let taken = data.take(from, len);
+        if data.len() == 0 {
+            return Err(match (taken, from.fault()) {
+                (Err(errno), _) => errno.into(),
+                (Ok(_), Some(fault)) => Stop::Fault(fault),
+                (Ok(_), None) => Stop::WouldBlock,
+            });
+        }
+        self.queue(peer, data, message)
+    }
+
+    /// Puts a message into the peer's inbox.
+    fn queue(&self, peer: &Arc<Self>, data: chain::Chain, message: &mut Outgoing) -> Result<(), Stop> {
+        let mut met = Vec::new();
+        let guard = rights::check(&message.rights, peer, &mut met)?;
+        let rights = Rights::new(core::mem::take(&mut message.rights))?;
+        let from = self.state.lock().name.clone();
+        let closed = {
+            let peer_state = peer.state.lock();
+            matches!(peer_state.phase, Phase::Closed) || peer_state.no_receive
+        };
+        let message = Message { data, rights, creds: message.creds, from };
+        if closed {
+            drop(guard);
+            drop(message);
+            let connected = self.is_connection_based();
+            return Err(if connected { Errno::EPIPE } else { Errno::ECONNREFUSED }.into());
+        }
+        peer.inbox.lock().push(message);
+        drop(guard);
+        drop(met);
+        Ok(())
+    }
+
+    pub(super) fn send_message(
+        &self,
+        from: &mut IoReader<'_>,
+        message: &mut Outgoing,
+    ) -> Result<usize, Stop> {
+        let (peer, limit) = match &message.to {
+            Some(_) if self.kind == SocketType::SeqPacket => self.sending_to_peer()?,
+            Some(Address::Unix(name)) => self.sending_to(name)?,
+            Some(Address::Unspecified) => return Err(Errno::EINVAL.into()),
+            None => self.sending_to_peer()?,
+        };
+        check_size(from.remaining(), limit)?;
+        if peer.state.lock().no_receive {
+            return Err(Errno::EPIPE.into());
+        }
+        {
+            let inbox = peer.inbox.lock();
+            if inbox.is_full_of_datagrams() || inbox.used() >= limit {
+                return Err(Stop::WouldBlock);
+            }
+        }
+        let start = from.done();
+        let data = chain::whole(from)?;
+        let len = data.len();
+        if let Err(stop) = self.queue(&peer, data, message) {
+            from.rewind(start);
+            return Err(stop);
+        }
+        peer.readable.wake_all();
+        Ok(len)
+    }
+
+    /// The socket with a name, for a datagram.
+    fn sending_to(&self, name: &name::Name) -> Result<(Arc<Self>, usize), Errno> {
+        let limit = {
+            let state = self.state.lock();
+            if state.no_send {
+                return Err(Errno::EPIPE);
+            }
+            state.send_bytes
+        };
+        let peer = name::find(name)?;
+        if peer.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        let state = peer.state.lock();
+        let taken =
+            matches!(state.phase, Phase::Connected) && !alloc::sync::Weak::ptr_eq(&state.peer, &self.me);
+        drop(state);
+        if taken { Err(Errno::EPERM) } else { Ok((peer, limit)) }
+    }
+
+    pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
+        let (connected, pass_creds) = {
+            let state = self.state.lock();
+            (matches!(state.phase, Phase::Connected), state.pass_creds)
+        };
+        if self.is_connection_based() && !connected {
+            let errno = if self.kind == SocketType::Stream { Errno::EINVAL } else { Errno::ENOTCONN };
+            return Err(errno.into());
+        }
+        let stream = self.kind == SocketType::Stream;
+        if stream && to.remaining() == 0 {
+            return Ok(Incoming::default());
+        }
+        let (received, done, had_room) = {
+            let mut inbox = self.inbox.lock();
+            let had_room = inbox.used();
+            if stream {
+                (inbox.receive_bytes(to, flags, pass_creds), None, had_room)
+            } else {
+                match inbox.receive_message(to, flags) {
+                    Ok((incoming, done)) => (Ok(incoming), done, had_room),
+                    Err(stop) => (Err(stop), None, had_room),
+                }
+            }
+        };
+        drop(done);
+        let mut incoming = match received {
+            Ok(incoming) => incoming,
+            Err(Stop::WouldBlock) => {
+                let mut state = self.state.lock();
+                if let Some(error) = state.error.take() {
+                    return Err(error.into());
+                }
+                let gone = self.is_connection_based() && state.peer.strong_count() == 0;
+                if state.no_receive || gone {
+                    return Ok(Incoming::default());
+                }
+                return Err(Stop::WouldBlock);
+            }
+            Err(stop) => return Err(stop),
+        };
+        if !flags.contains(MsgFlags::PEEK) {
+            self.tell_room(had_room);
+        }
+        if !pass_creds {
+            incoming.creds = None;
+        }
+        if self.kind == SocketType::SeqPacket {
+            incoming.from = None;
+        }
+        Ok(incoming)
+    }
+
+    /// Wakes senders when there is room again for those whom `used_before` held up.
+    fn tell_room(&self, used_before: usize) {
+        let peer = self.state.lock().peer.upgrade();
+        let limit = peer.map_or(0, |peer| peer.state.lock().send_bytes);
+        let inbox = self.inbox.lock();
+        let now_writable = inbox.is_writable(limit) && used_before * 4 > limit;
+        drop(inbox);
+        if now_writable || !self.is_connection_based() || self.kind == SocketType::SeqPacket {
+            self.drained.wake_all();
+        }
+    }
+}
