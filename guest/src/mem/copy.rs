@@ -11,6 +11,7 @@ unsafe extern "C" {
 
 global_asm!(
     ".balign 32",
+    ".globl copy_with_fix_up",
     "copy_with_fix_up:",
     "mov rcx, rdx",
     "shr rcx, 3",

@@ -1,20 +1,77 @@
 //! Drivers of the paravirtual devices.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`ring`] | the split virtqueue |
+//! | [`fuse`] | the request channel of virtio-fs |
+//! | [`vsock`] | packets of virtio-vsock |
+//!
+//! Interrupt handlers only mark queues; [`interrupts`] serves them at a safe point, where locks may be taken.
 
+pub(crate) mod fuse;
+pub(crate) mod ring;
+pub(crate) mod vsock;
+
+use chitin_core::lock::Level;
+use chitin_core::once::Once;
 use chitin_proto::boot::BootInfo;
-use chitin_sentry::platform::{FuseChannel, VsockPort};
+use chitin_proto::device::{DeviceDesc, kind};
+use chitin_sentry::platform::{FuseChannel, VsockPort, device_events};
+use fuse::Fuse;
+use vsock::Vsock;
+
+/// Level of the drivers' locks: above the sentry's, below the memory allocators'.
+pub(crate) const LEVEL: Level = Level(230);
+
+static FUSE: Once<Fuse> = Once::new();
+static VSOCK: Once<Vsock> = Once::new();
 
 /// Finds the devices in the boot information.
-pub(crate) fn init(_boot: &'static BootInfo) {}
+pub(crate) fn init(boot: &'static BootInfo) {
+    for device in boot.devices.iter().take(boot.device_count as usize) {
+        match device.kind {
+            kind::FS => {
+                if let Some(fuse) = Fuse::new(device) {
+                    FUSE.set(fuse);
+                }
+            }
+            kind::VSOCK => {
+                if let Some(vsock) = Vsock::new(device) {
+                    VSOCK.set(vsock);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The bits of `interrupts` that belong to a device.
+fn vectors(device: &DeviceDesc) -> u64 {
+    let one_each = 1u64.checked_shl(u32::from(device.queues)).map_or(u64::MAX, |bit| bit - 1);
+    one_each.checked_shl(u32::from(device.first_vector)).unwrap_or(0)
+}
 
 /// Serves device queues whose interrupt came: bit `n` is vector `VECTOR_QUEUE + n`.
-pub(crate) fn interrupts(_queues: u64) {}
+pub(crate) fn interrupts(queues: u64) {
+    if let Some(fuse) = FUSE.get()
+        && queues & fuse.vectors() != 0
+    {
+        fuse.serve();
+    }
+    if let Some(vsock) = VSOCK.get()
+        && queues & vsock.vectors() != 0
+        && let Some(events) = device_events()
+    {
+        events.vsock_ready();
+    }
+}
 
 /// The file channel.
 pub(crate) fn fuse() -> Option<&'static dyn FuseChannel> {
-    None
+    FUSE.get().map(|fuse| -> &'static dyn FuseChannel { fuse })
 }
 
 /// The socket device.
 pub(crate) fn vsock() -> Option<&'static dyn VsockPort> {
-    None
+    VSOCK.get().map(|vsock| -> &'static dyn VsockPort { vsock })
 }
