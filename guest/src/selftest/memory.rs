@@ -48,6 +48,12 @@ fn heap_objects() {
 
 fn copies_by_walk() {
     let mut process = Process::new(Program::calls);
+    let begin = clock::now_ns();
+    let mut bytes = [0; 64];
+    for _ in 0..100_000 {
+        let _ = process.space.copy_in(UserAddr::new(DATA), &mut bytes);
+    }
+    measure("copy-64-bytes-by-walk", clock::now_ns() - begin, 100_000);
     copies(&mut process, "walk");
 }
 
@@ -62,6 +68,11 @@ fn copies_direct() {
         let _ = process.space.copy_in(UserAddr::new(DATA), &mut bytes);
     }
     measure("copy-64-bytes-from-user", clock::now_ns() - begin, 100_000);
+    let begin = clock::now_ns();
+    for _ in 0..100_000 {
+        let _ = process.space.load_u32(UserAddr::new(DATA));
+    }
+    measure("load-u32-from-user", clock::now_ns() - begin, 100_000);
 }
 
 fn copies(process: &mut Process, how: &str) {

@@ -10,7 +10,8 @@ use crate::sched::thread::Thread;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use chitin_core::frame;
+use chitin_core::cpu::ExitRequest;
+use chitin_core::frame::{self, Frame};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::{SleepLock, Sleeper};
 use chitin_core::wait::WaitQueue;
@@ -216,40 +217,65 @@ fn vectors_across_threads(sleeper: &Sleeper) {
     check_eq("vector registers across threads", &good.load(Ordering::SeqCst), &4);
 }
 
-/// A user thread that spins until told to stop.
-fn spinner(program: Program, stop: &Arc<AtomicU32>, done: &Arc<Counter>) -> chitin_core::frame::Frame {
-    let mut process = Process::new(program);
-    let counter = process.data.clone();
-    let (stop, done) = (stop.clone(), done.clone());
-    spawn(move |_| {
-        while stop.load(Ordering::SeqCst) == 0 {
-            process.run_once();
+/// User threads that spin until told to stop.
+struct Spinners {
+    threads: Vec<(Frame, Arc<ExitRequest>)>,
+    done: Arc<Counter>,
+}
+
+impl Spinners {
+    fn start(count: usize) -> Self {
+        let done = Counter::new();
+        let start_one = |_| {
+            let mut process = Process::new(Program::spin);
+            let exit = Arc::new(ExitRequest::new());
+            let thread = (process.data.clone(), exit.clone());
+            let done = done.clone();
+            spawn(move |_| {
+                while !exit.is_set() {
+                    Guest::get().run_user(&mut process.context, &process.space, &exit);
+                }
+                done.add();
+            });
+            thread
+        };
+        let threads = (0..count).map(start_one).collect();
+        Self { threads, done }
+    }
+
+    fn counts(&self) -> Vec<u32> {
+        let count = |frame: &Frame| frame.word(0).map_or(0, |word| word.load(Ordering::Relaxed));
+        self.threads.iter().map(|(frame, _)| count(frame)).collect()
+    }
+
+    /// Whether all ended in time.
+    fn stop(&self, sleeper: &Sleeper) -> bool {
+        for (_, exit) in &self.threads {
+            if let Some(cpu) = exit.set() {
+                Guest::get().kick(cpu);
+            }
         }
-        done.add();
-    });
-    counter
+        self.done.wait(sleeper, self.threads.len() as u32, 2000 * MILLISECOND)
+    }
 }
 
 fn preemption(sleeper: &Sleeper) {
-    let (stop, done) = (Arc::new(AtomicU32::new(0)), Counter::new());
-    let counters: Vec<_> = (0..3).map(|_| spinner(Program::spin, &stop, &done)).collect();
-    let count =
-        |frame: &chitin_core::frame::Frame| frame.word(0).map_or(0, |word| word.load(Ordering::Relaxed));
+    let spinners = Spinners::start(3);
     sleeper.park(Some(sleeper.now_ns() + 300 * MILLISECOND));
-    let seen: Vec<u32> = counters.iter().map(count).collect();
-    check("spinning threads all advance", seen.iter().all(|count| *count > 1000));
+    let counts = spinners.counts();
+    check("spinning threads all advance", counts.iter().all(|count| *count > 1000));
+    crate::log::log!("  turns {counts:?} on {} CPUs", percpu::online().count());
     let begin = sleeper.now_ns();
     sleeper.park(Some(begin + 10 * MILLISECOND));
     check("a sleeper is not starved by spinners", sleeper.now_ns() - begin < 100 * MILLISECOND);
-    stop.store(1, Ordering::SeqCst);
-    check("spinners stop", done.wait(sleeper, 3, 2000 * MILLISECOND));
+    check("spinners stop", spinners.stop(sleeper));
 }
 
 fn kick(sleeper: &Sleeper) {
     let process = Process::new(Program::spin);
     let counter = process.data.clone();
     let shared = Arc::new(SpinLock::new(Level(1), Some(process)));
-    let exit: Arc<chitin_core::cpu::ExitRequest> = Arc::default();
+    let exit: Arc<ExitRequest> = Arc::default();
     let done = Counter::new();
     {
         let (shared, exit, done) = (shared.clone(), exit.clone(), done.clone());
@@ -308,11 +334,10 @@ fn shoot_down(sleeper: &Sleeper) {
 }
 
 fn stealing_storm(sleeper: &Sleeper) {
-    let (stop, done) = (Arc::new(AtomicU32::new(0)), Counter::new());
-    let _spinners: Vec<_> = (0..2).map(|_| spinner(Program::spin, &stop, &done)).collect();
-    let ends = Counter::new();
+    let spinners = Spinners::start(2);
+    let (ends, good) = (Counter::new(), Arc::new(AtomicU32::new(0)));
     for number in 0..16u64 {
-        let ends = ends.clone();
+        let (ends, good) = (ends.clone(), good.clone());
         spawn(move |sleeper| {
             let mut process = Process::new(Program::vectors);
             process.context.regs.rbx = number * 0x1111_1111_1111_1111;
@@ -325,12 +350,11 @@ fn stealing_storm(sleeper: &Sleeper) {
                     sleeper.resched_point();
                 }
             }
-            if fine {
-                ends.add();
-            }
+            good.fetch_add(u32::from(fine), Ordering::SeqCst);
+            ends.add();
         });
     }
-    check("threads move between CPUs with their state", ends.wait(sleeper, 16, 20_000 * MILLISECOND));
-    stop.store(1, Ordering::SeqCst);
-    check("spinners stop again", done.wait(sleeper, 2, 2000 * MILLISECOND));
+    check("threads that move between CPUs end", ends.wait(sleeper, 16, 20_000 * MILLISECOND));
+    check_eq("and keep their state", &good.load(Ordering::SeqCst), &16);
+    check("spinners stop again", spinners.stop(sleeper));
 }
