@@ -4,6 +4,9 @@ use super::{Cx, Failure, Fd};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
 use crate::fs::{FileBody, OpenFile, Stream};
+use crate::signal::{SigSet, Signal};
+use crate::task::Resource;
+use crate::time::clock::CpuClock;
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 
@@ -37,7 +40,7 @@ pub(super) fn install(cx: &Cx<'_>, stream: Arc<dyn Stream>, flags: u32) -> Resul
 /// `EMFILE`.
 pub(super) fn install_file(cx: &Cx<'_>, file: Arc<OpenFile>, flags: u32) -> Result<Fd, Errno> {
     let entry = Entry { file, close_on_exec: flags & CLOEXEC != 0 };
-    cx.task.files().insert(entry, 0, limit(cx))
+    cx.files.insert(entry, 0, limit(cx))
 }
 
 /// A descriptor as a result.
@@ -53,7 +56,7 @@ pub(super) fn number(fd: Fd) -> Result<usize, Failure> {
 /// # Errors
 /// `EBADF`.
 pub(super) fn file(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
-    let file = cx.task.files().get(fd)?;
+    let file = cx.files.get(fd)?;
     if file.is_path() { Err(Errno::EBADF) } else { Ok(file) }
 }
 
@@ -75,22 +78,11 @@ pub(super) fn temporary_mask(cx: &Cx<'_>, mask: UserPtr<u64>, size: usize) -> Re
     Ok(())
 }
 
-/// The deadline of a wait of `timeout_ns`. When the call is restarted after a signal without a handler, what counts is the
-/// time at which it was made first.
-pub(super) fn restarted_deadline(cx: &Cx<'_>, timeout_ns: u64) -> u64 {
-    cx.deadline(Some(timeout_ns)).unwrap_or(u64::MAX)
-}
-
-/// Thread id of the caller.
-pub(super) fn tid(cx: &Cx<'_>) -> u32 {
-    cx.task.tid()
-}
-
 /// CPU time that a process or thread has used.
 ///
 /// # Errors
 /// `EINVAL` when it is not there.
-pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: crate::time::clock::CpuClock) -> Result<u64, Errno> {
+pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: CpuClock) -> Result<u64, Errno> {
     use crate::time::clock::CpuClock;
     let number = |id: i32, own: u32| match u32::try_from(id) {
         Ok(0) => Ok(own),

@@ -91,12 +91,12 @@ fn futex_call(
             let deadline_ns = if try_only { None } else { deadline(cx, timeout, clock, true)? };
             let patience = if try_only { Patience::Try } else { Patience::Wait };
             let key = Key::new(&user, at, scope)?;
-            pi::lock(&user, &cx.waiter(), (at, key), descriptor::tid(cx), patience, deadline_ns)?;
+            pi::lock(&user, &cx.waiter(), (at, key), cx.task.tid(), patience, deadline_ns)?;
             0
         }
         UNLOCK_PI => {
             let key = Key::new(&user, at, scope)?;
-            pi::unlock(&user, at, key, descriptor::tid(cx))?;
+            pi::unlock(&user, at, key, cx.task.tid())?;
             0
         }
         _ => return Err(Errno::ENOSYS.into()),
@@ -110,7 +110,7 @@ fn deadline(cx: &Cx<'_>, timeout: u64, clock: SystemClock, absolute: bool) -> Re
     Ok(Some(if absolute {
         clock.deadline(cx.sleeper, time_ns)
     } else {
-        descriptor::restarted_deadline(cx, time_ns)
+        cx.deadline(Some(time_ns)).unwrap_or(u64::MAX)
     }))
 }
 

@@ -30,10 +30,10 @@ fn pipe2(cx: &mut Cx<'_>, fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
     let writer = OpenFile::new(FileBody::Stream(writer, None), (flags & !CLOEXEC) | WRITE_ONLY);
     let reader = reader?;
     let result = descriptor::install_file(cx, writer, flags).and_then(|writer| {
-        cx.user().write(fds, &[reader.0, writer.0]).inspect_err(|_| drop(cx.task.files().remove(writer)))
+        cx.user().write(fds, &[reader.0, writer.0]).inspect_err(|_| drop(cx.files.remove(writer)))
     });
     if let Err(errno) = result {
-        drop(cx.task.files().remove(reader));
+        drop(cx.files.remove(reader));
         return Err(errno.into());
     }
     Ok(0)

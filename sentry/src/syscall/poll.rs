@@ -79,7 +79,7 @@ fn do_poll(cx: &Cx<'_>, at: UserPtr<PollFd>, count: usize, deadline_ns: Option<u
         return Err(Errno::ENOMEM.into());
     }
     let mut fds = cx.user().read_array(at, count)?;
-    let files = cx.task.files();
+    let files = cx.files.clone();
     let mut sources = Vec::with_capacity(count);
     let mut places = Vec::with_capacity(count);
     let mut settled = 0;
@@ -116,9 +116,8 @@ fn do_poll(cx: &Cx<'_>, at: UserPtr<PollFd>, count: usize, deadline_ns: Option<u
 }
 
 fn poll(cx: &mut Cx<'_>, fds: UserPtr<PollFd>, count: u32, timeout_ms: i32) -> SysResult {
-    let deadline_ns = u64::try_from(timeout_ms)
-        .ok()
-        .map(|timeout_ms| descriptor::restarted_deadline(cx, timeout_ms * 1_000_000));
+    let timeout_ns = u64::try_from(timeout_ms).ok().map(|timeout_ms| timeout_ms * 1_000_000);
+    let deadline_ns = cx.deadline(timeout_ns);
     do_poll(cx, fds, usize::try_from(count).unwrap_or(usize::MAX), deadline_ns)
 }
 
@@ -204,7 +203,7 @@ impl Sets {
 
 fn do_select(cx: &Cx<'_>, count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> SysResult {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
-    let files = cx.task.files();
+    let files = cx.files.clone();
     // As Linux: no further than the table of descriptors reaches.
     let last = files.numbers().last().and_then(|fd| usize::try_from(*fd).ok()).unwrap_or(0);
     let count = count.min((last + 1).next_multiple_of(64));

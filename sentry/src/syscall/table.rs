@@ -7,7 +7,17 @@ use super::names::{COUNT, NAMES};
 use super::row::{Restart, Row, Support};
 
 /// The families. Add yours.
-const FAMILIES: &[&[Row]] = &[super::ids::ROWS, super::process::ROWS, super::signals::ROWS];
+const FAMILIES: &[&[Row]] = &[
+    super::ids::ROWS,
+    super::process::ROWS,
+    super::signals::ROWS,
+    super::pipes::ROWS,
+    super::poll::ROWS,
+    super::epoll::ROWS,
+    super::eventfd::ROWS,
+    super::futex::ROWS,
+    super::time::ROWS,
+];
 
 /// The table, indexed by number.
 pub static TABLE: [Row; COUNT] = join();

@@ -107,7 +107,7 @@ fn sleep(cx: &Cx<'_>, deadline_ns: u64, remaining: Option<UserPtr<Timespec>>) ->
 
 fn nanosleep(cx: &mut Cx<'_>, time: UserPtr<Timespec>, remaining: UserPtr<Timespec>) -> SysResult {
     let time_ns = cx.user().read(time)?.to_ns()?;
-    let deadline_ns = descriptor::restarted_deadline(cx, time_ns);
+    let deadline_ns = cx.deadline(Some(time_ns)).unwrap_or(u64::MAX);
     sleep(cx, deadline_ns, Some(remaining))
 }
 
@@ -130,7 +130,7 @@ fn clock_nanosleep(
     if flags & ABSOLUTE != 0 {
         return sleep(cx, clock.deadline(cx.sleeper, time_ns), None);
     }
-    let deadline_ns = descriptor::restarted_deadline(cx, time_ns);
+    let deadline_ns = cx.deadline(Some(time_ns)).unwrap_or(u64::MAX);
     sleep(cx, deadline_ns, Some(remaining))
 }
 
