@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod abi;
 pub mod cache;
+pub mod control;
 pub mod exec;
 pub mod fs;
 pub mod ipc;
@@ -29,7 +30,12 @@ pub mod wait;
 ///
 /// Brings up the root file systems and the control channel, and serves until the machine is powered off.
 pub fn main(sleeper: &chitin_core::sleep::Sleeper) {
-    let _ = sleeper;
-    platform::get().log("sentry: no rooms yet\n");
+    platform::get().log(&alloc::format!(
+        "Linux version {}",
+        abi::version::proc_version().trim_start_matches("Linux version ")
+    ));
+    if let Err(errno) = control::serve(sleeper) {
+        platform::get().log(&alloc::format!("sentry: control channel: {}\n", errno.text()));
+    }
     platform::get().power_off(chitin_proto::layout::PowerOff::Orderly);
 }

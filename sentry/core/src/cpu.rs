@@ -155,6 +155,11 @@ impl ExitRequest {
         self.pending.load(Ordering::SeqCst)
     }
 
+    /// Whether the thread runs user code now.
+    pub fn is_in_user(&self) -> bool {
+        self.user_cpu.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes the request back; for the thread itself, before it looks at what it was asked for.
     pub fn clear(&self) {
         self.pending.store(false, Ordering::SeqCst);

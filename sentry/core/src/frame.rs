@@ -168,7 +168,9 @@ impl Frame {
         let len = to.len().min(FRAME_SIZE.saturating_sub(offset));
         if len > 0 {
             // SAFETY: offset + len <= FRAME_SIZE; `to` is not frame memory, which nobody can borrow.
-            unsafe { core::ptr::copy_nonoverlapping(pointer(self.number()).add(offset), to.as_mut_ptr(), len) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(pointer(self.number()).add(offset), to.as_mut_ptr(), len)
+            };
         }
         len
     }

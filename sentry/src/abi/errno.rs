@@ -20,6 +20,15 @@ macro_rules! errnos {
                     _ => "E?",
                 }
             }
+
+            /// What strerror(3) says, nearly.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self.0 {
+                    $($value => $text,)*
+                    _ => "Unknown error",
+                }
+            }
         }
     };
 }

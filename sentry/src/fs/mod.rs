@@ -39,6 +39,7 @@ pub mod proc;
 pub mod pseudo;
 pub mod readiness;
 pub mod stream;
+pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod xattr;

@@ -24,47 +24,16 @@ mod system;
 
 pub use source::{ProcSource, ProcTask, SystemInfo, TaskInfo};
 
-use crate::abi::Errno;
-use crate::fs::filesystem::{DentryPolicy, FileSystem, StatFs, anonymous_device};
-use crate::fs::{FsCx, Node};
+use crate::fs::filesystem::{FileSystem, anonymous_device};
+use crate::fs::pseudo::PseudoFs;
 use alloc::sync::Arc;
-use core::any::Any;
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
-/// A mounted procfs.
-pub struct ProcFs {
-    root: Arc<Node>,
-}
-
-impl ProcFs {
-    /// The proc of a pid namespace.
-    #[must_use]
-    pub fn new(source: Arc<dyn ProcSource>) -> Arc<Self> {
-        Arc::new(Self { root: root::node(&source, anonymous_device()) })
-    }
-}
-
-impl FileSystem for ProcFs {
-    fn type_name(&self) -> &str {
-        "proc"
-    }
-
-    fn root(&self) -> Arc<Node> {
-        self.root.clone()
-    }
-
-    fn statfs(&self, _cx: &FsCx<'_>) -> Result<StatFs, Errno> {
-        Ok(StatFs { magic: PROC_SUPER_MAGIC, block_size: 4096, name_max: 255, ..StatFs::default() })
-    }
-
-    fn dentry_policy(&self) -> DentryPolicy {
-        DentryPolicy::Never
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+/// The proc of a pid namespace.
+#[must_use]
+pub fn new(source: &Arc<dyn ProcSource>) -> Arc<dyn FileSystem> {
+    PseudoFs::new("proc", PROC_SUPER_MAGIC, root::node(source, anonymous_device()))
 }
 
 /// Inode number of a file of a process: stable, and apart from those of other files.

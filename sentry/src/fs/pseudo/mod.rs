@@ -5,10 +5,12 @@
 
 mod dir;
 mod file;
+mod instance;
 mod link;
 mod meta;
 
 pub use dir::{Entry, Listing, PseudoDir, StaticDir};
 pub use file::{Contents, PseudoFile, Text};
+pub use instance::PseudoFs;
 pub use link::{PseudoLink, Target};
 pub use meta::Meta;

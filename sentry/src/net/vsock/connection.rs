@@ -112,6 +112,18 @@ impl Connection {
         }
     }
 
+    /// Who hears of changes of the connection.
+    #[must_use]
+    pub fn wait_queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    /// Whether the host has forgotten the connection.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Reset | Phase::Refused)
+    }
+
     pub(super) fn request(&self) {
         self.state.lock().owes_request = true;
         if !self.send_owed() {

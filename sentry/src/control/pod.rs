@@ -1,0 +1,286 @@
+//! [`Pod`]: the containers of the sandbox, and what each request does.
+
+use super::channel::Channel;
+use super::stdio::{self, Streams};
+use super::{Refusal, root, start};
+use crate::abi::Errno;
+use crate::fs::FsCx;
+use crate::fs::fuse::Connection;
+use crate::mm::Budget;
+use crate::net::vsock::Vsock;
+use crate::platform;
+use crate::signal::{SigInfo, Signal};
+use crate::task::{Container, Process};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use chitin_core::lock::{Level, SpinLock};
+use chitin_core::sleep::Sleeper;
+use chitin_proto::control::{ContainerSpec, Event, Limits, ProcessSpec, Reply, Request, SignalScope, Stats};
+use chitin_proto::frame::Kind;
+
+/// Level of the lock around the containers: outermost.
+const LEVEL: Level = Level(10);
+
+/// A process that the control channel started.
+struct Started {
+    process: Arc<Process>,
+    streams: Arc<Streams>,
+}
+
+/// A container with what the control channel keeps of it.
+pub(super) struct Entry {
+    pub(super) container: Arc<Container>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) tree: root::Tree,
+    /// Processes by exec id; init's is empty.
+    processes: SpinLock<BTreeMap<String, Started>>,
+}
+
+/// The containers of the sandbox.
+pub(super) struct Pod {
+    vsock: &'static Vsock,
+    files: Option<Arc<Connection>>,
+    channel: Arc<Channel>,
+    containers: SpinLock<BTreeMap<String, Arc<Entry>>>,
+}
+
+impl Pod {
+    pub(super) fn new(vsock: &'static Vsock, files: Option<Arc<Connection>>, channel: Arc<Channel>) -> Self {
+        Self { vsock, files, channel, containers: SpinLock::new(LEVEL, BTreeMap::new()) }
+    }
+
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// What failed, naming the id, path or program.
+    pub(super) fn handle(&self, cx: &FsCx<'_>, request: Request) -> Result<Reply, Refusal> {
+        match request {
+            Request::CreateContainer(spec) => self.create(cx, *spec),
+            Request::StartContainer { id } => {
+                let entry = self.find(&id)?;
+                start::release(&*init(&entry)?);
+                Ok(Reply::Done)
+            }
+            Request::Exec { id, exec_id, process } => self.exec(cx, &id, exec_id, &process),
+            Request::Signal { id, exec_id, signal, scope } => {
+                self.signal(&id, exec_id.as_deref(), signal, scope)
+            }
+            Request::Resize { id, .. } => {
+                self.find(&id)?;
+                Err(Refusal::new(Errno::ENOTTY, format!("no process of {id:?} has a terminal")))
+            }
+            Request::CloseStdin { id, exec_id } => {
+                let entry = self.find(&id)?;
+                streams(&entry, exec_id.as_deref())?.close_stdin();
+                Ok(Reply::Done)
+            }
+            Request::DeleteContainer { id } => self.delete(cx, &id),
+            Request::Pids { id } => {
+                let entry = self.find(&id)?;
+                let processes = entry.container.processes();
+                Ok(Reply::Pids(
+                    processes
+                        .iter()
+                        .filter(|process| !process.is_zombie())
+                        .map(|process| process.pid())
+                        .collect(),
+                ))
+            }
+            Request::Stats { id } => Ok(Reply::Stats(stats(&*self.find(&id)?))),
+            Request::Freeze { id, state } => {
+                self.find(&id)?.container.freeze(state);
+                Ok(Reply::Done)
+            }
+            Request::Update { id, limits } => {
+                apply(&*self.find(&id)?, &limits);
+                Ok(Reply::Done)
+            }
+            Request::Ping => Ok(Reply::Done),
+            Request::Shutdown => {
+                let entries = core::mem::take(&mut *self.containers.lock());
+                for entry in entries.values() {
+                    entry.container.signal_all(SigInfo::kernel(Signal::KILL));
+                }
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Entry>, Refusal> {
+        let found = self.containers.lock().get(id).cloned();
+        found.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("no container {id:?} in this sandbox")))
+    }
+
+    fn create(&self, cx: &FsCx<'_>, spec: ContainerSpec) -> Result<Reply, Refusal> {
+        if self.containers.lock().contains_key(&spec.id) {
+            return Err(Refusal::new(Errno::EEXIST, format!("container {:?} exists already", spec.id)));
+        }
+        let files = self
+            .files
+            .as_ref()
+            .ok_or_else(|| Refusal::new(Errno::ENODEV, "the machine has no file device"))?;
+        let name = |name: &str, other: &str| {
+            if name.is_empty() { other.as_bytes().to_vec() } else { name.as_bytes().to_vec() }
+        };
+        let budget = Budget::root().child(crate::mm::UNLIMITED);
+        let (host, domain) = (name(&spec.hostname, "chitin"), name(&spec.domainname, "(none)"));
+        let container = Container::new(spec.id.clone(), host, domain, budget.clone());
+        container.strace.store(spec.strace, core::sync::atomic::Ordering::Relaxed);
+        let tree = root::build(cx, files, &spec, &container, &budget)?;
+        let entry =
+            Arc::new(Entry { container, budget, tree, processes: SpinLock::new(LEVEL, BTreeMap::new()) });
+        apply(&*entry, &spec.limits);
+        let pid = self.launch(cx, &entry, "", &spec.process)?;
+        self.containers.lock().insert(spec.id, entry);
+        Ok(Reply::Process { pid })
+    }
+
+    fn exec(
+        &self,
+        cx: &FsCx<'_>,
+        id: &str,
+        exec_id: String,
+        process: &ProcessSpec,
+    ) -> Result<Reply, Refusal> {
+        let entry = self.find(id)?;
+        if exec_id.is_empty() || entry.processes.lock().contains_key(&exec_id) {
+            return Err(Refusal::new(Errno::EEXIST, format!("process {exec_id:?} exists already in {id:?}")));
+        }
+        let pid = self.launch(cx, &entry, &exec_id, process)?;
+        let started = entry.processes.lock().get(&exec_id).map(|started| started.process.clone());
+        if let Some(process) = started {
+            start::release(&process);
+        }
+        Ok(Reply::Process { pid })
+    }
+
+    /// Makes a process, held before its first instruction, and a thread that tells of its end.
+    fn launch(
+        &self,
+        cx: &FsCx<'_>,
+        entry: &Arc<Entry>,
+        exec_id: &str,
+        spec: &ProcessSpec,
+    ) -> Result<u32, Refusal> {
+        let (files, streams) = stdio::open(cx, self.vsock, &spec.stdio)?;
+        let streams = Arc::new(streams);
+        let process = start::process(cx, entry, spec, files)?;
+        let started = Started { process: process.clone(), streams };
+        entry.processes.lock().insert(String::from(exec_id), started);
+        let watch = Watch {
+            channel: self.channel.clone(),
+            id: String::from(entry.container.id()),
+            exec_id: (!exec_id.is_empty()).then(|| String::from(exec_id)),
+            process: process.clone(),
+        };
+        let body = Box::new(move |sleeper: &Sleeper| watch.run(sleeper));
+        platform::get()
+            .spawn("watch", body)
+            .map_err(Errno::from)
+            .map_err(Refusal::of("watching a process"))?;
+        Ok(process.pid())
+    }
+
+    fn signal(
+        &self,
+        id: &str,
+        exec_id: Option<&str>,
+        signal: u32,
+        scope: SignalScope,
+    ) -> Result<Reply, Refusal> {
+        let entry = self.find(id)?;
+        let signal = Signal::new(signal).map_err(Refusal::of(format!("signal {signal}")))?;
+        let info = SigInfo::kernel(signal);
+        match scope {
+            SignalScope::Container => entry.container.signal_all(info),
+            SignalScope::Process => {
+                let process = find_process(&entry, exec_id)?;
+                if process.is_zombie() {
+                    return Err(Refusal::new(Errno::ESRCH, format!("process of {id:?} has ended")));
+                }
+                process.send_from_host(info).map_err(Refusal::of(format!("signalling {id:?}")))?;
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn delete(&self, cx: &FsCx<'_>, id: &str) -> Result<Reply, Refusal> {
+        let entry = self.find(id)?;
+        entry.container.signal_all(SigInfo::kernel(Signal::KILL));
+        let processes: alloc::vec::Vec<_> =
+            entry.processes.lock().values().map(|started| started.process.clone()).collect();
+        for process in processes {
+            start::release(&process);
+            process.wait_exit(cx.sleeper);
+        }
+        self.containers.lock().remove(id);
+        Ok(Reply::Done)
+    }
+}
+
+fn find_process(entry: &Entry, exec_id: Option<&str>) -> Result<Arc<Process>, Refusal> {
+    let key = exec_id.unwrap_or("");
+    let found = entry.processes.lock().get(key).map(|started| started.process.clone());
+    found.ok_or_else(|| {
+        Refusal::new(Errno::ENOENT, format!("no process {key:?} in {:?}", entry.container.id()))
+    })
+}
+
+fn init(entry: &Entry) -> Result<Arc<Process>, Refusal> {
+    find_process(entry, None)
+}
+
+fn streams(entry: &Entry, exec_id: Option<&str>) -> Result<Arc<Streams>, Refusal> {
+    let key = exec_id.unwrap_or("");
+    let found = entry.processes.lock().get(key).map(|started| started.streams.clone());
+    found.ok_or_else(|| {
+        Refusal::new(Errno::ENOENT, format!("no process {key:?} in {:?}", entry.container.id()))
+    })
+}
+
+/// Sets the limits of a container.
+fn apply(entry: &Entry, limits: &Limits) {
+    entry.budget.set_limit(limits.memory_bytes.map_or(crate::mm::UNLIMITED, |bytes| bytes / 4096));
+    entry.container.set_pids_limit(limits.pids);
+    entry.tree.cgroup.set_cpu(limits);
+}
+
+fn stats(entry: &Entry) -> Stats {
+    let usage = entry.container.usage();
+    Stats {
+        memory_bytes: entry.budget.used() * 4096,
+        memory_peak_bytes: entry.budget.peak() * 4096,
+        pids: entry.container.pids(),
+        user_ns: usage.user_ns,
+        system_ns: usage.system_ns,
+        syscalls: usage.syscalls,
+        unimplemented: entry.container.unimplemented(),
+    }
+}
+
+/// Tells the shim of a process's end.
+struct Watch {
+    channel: Arc<Channel>,
+    id: String,
+    exec_id: Option<String>,
+    process: Arc<Process>,
+}
+
+impl Watch {
+    fn run(self, sleeper: &Sleeper) {
+        let status = self.process.wait_exit(sleeper).shell_status();
+        let event = Event::Exited {
+            id: self.id,
+            exec_id: self.exec_id,
+            status,
+            at_ns: platform::get().realtime_ns(),
+        };
+        let creds = crate::security::Creds::root();
+        let cx = FsCx::kernel(sleeper, &creds);
+        // With the channel gone the machine ends anyway.
+        let _ = self.channel.send(&cx.waiter(), Kind::Event, 0, &event);
+    }
+}

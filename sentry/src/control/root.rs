@@ -1,0 +1,203 @@
+//! A container's tree of mounts, from its specification.
+
+use super::Refusal;
+use crate::abi::Errno;
+use crate::fs::fuse::{Connection, Share};
+use crate::fs::lookup::{self, Follow, Last, Tail};
+use crate::fs::mount::Depth;
+use crate::fs::names;
+use crate::fs::node::NewNode;
+use crate::fs::tmpfs::{self, TmpFs};
+use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, dev, proc, sys};
+use crate::mm::Budget;
+use crate::task::Container;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chitin_proto::control::{ContainerSpec, MountSource, RootWrites};
+
+/// What a container's processes see.
+pub(super) struct Tree {
+    pub(super) namespace: Arc<MountNamespace>,
+    /// What its cgroup files tell of.
+    pub(super) cgroup: Arc<super::view::View>,
+}
+
+/// Builds the mounts of a container.
+///
+/// # Errors
+/// What could not be mounted, naming its path.
+pub(super) fn build(
+    cx: &FsCx<'_>,
+    files: &Arc<Connection>,
+    spec: &ContainerSpec,
+    container: &Arc<Container>,
+    budget: &Arc<Budget>,
+) -> Result<Tree, Refusal> {
+    let view = super::view::View::new(container, budget);
+    let root = root_fs(cx, files, spec)?;
+    let namespace = MountNamespace::new(Mount::of(root, b"overlay", MountFlags::RELATIME));
+    let tree = Tree { namespace, cgroup: view };
+    for mount in &spec.mounts {
+        let options = Options::parse(&mount.options);
+        let fs: Arc<dyn FileSystem> = match &mount.source {
+            MountSource::Proc => proc::new(&tree.cgroup.proc_source()),
+            MountSource::Sysfs => sys::new(crate::platform::get().cpus()),
+            MountSource::Cgroup => sys::cgroup(&tree.cgroup.cgroup_source()),
+            MountSource::Tmpfs => new_tmpfs(&options, budget)?,
+            MountSource::Mqueue => sys::empty("mqueue"),
+            MountSource::Devpts => sys::empty("devpts"),
+            MountSource::Share(name) => open_share(cx, files, name)?,
+        };
+        let at = mount_point(cx, &tree.namespace, mount.destination.as_bytes(), &fs)?;
+        let source = options.source(&mount.source);
+        tree.namespace
+            .mount(cx.sleeper, fs, source.as_bytes(), options.flags, &at)
+            .map_err(Refusal::of(format!("mounting {}", mount.destination)))?;
+        if mount.destination == "/dev" && mount.source == MountSource::Tmpfs {
+            find(cx, &tree.namespace, b"/dev")
+                .and_then(|dev| dev::tree::populate(cx, &dev))
+                .map_err(Refusal::of("devices in /dev"))?;
+        }
+    }
+    for path in &spec.masked_paths {
+        mask(cx, &tree.namespace, path)?;
+    }
+    for path in &spec.readonly_paths {
+        make_read_only(cx, &tree.namespace, path)?;
+    }
+    if spec.root.writes == RootWrites::ReadOnly {
+        let root = tree.namespace.root_mount();
+        root.set_flags(root.flags() | MountFlags::READ_ONLY);
+    }
+    Ok(tree)
+}
+
+fn open_share(cx: &FsCx<'_>, files: &Arc<Connection>, name: &str) -> Result<Arc<Share>, Refusal> {
+    Share::open(files, cx, name).map_err(Refusal::of(format!("share {name:?}")))
+}
+
+fn root_fs(
+    cx: &FsCx<'_>,
+    files: &Arc<Connection>,
+    spec: &ContainerSpec,
+) -> Result<Arc<dyn FileSystem>, Refusal> {
+    let mut layers: Vec<Arc<dyn FileSystem>> = Vec::new();
+    for name in &spec.root.shares {
+        layers.push(open_share(cx, files, name)?);
+    }
+    let single =
+        layers.first().cloned().ok_or_else(|| Refusal::new(Errno::EINVAL, "the root has no share"))?;
+    match spec.root.writes {
+        RootWrites::Through if layers.len() == 1 => Ok(single),
+        RootWrites::Through => Err(Refusal::new(Errno::EINVAL, "writes through need a root of one share")),
+        RootWrites::Overlay | RootWrites::ReadOnly => Ok(single),
+    }
+}
+
+/// Options of a mount, sorted into what the mount and what the file system takes.
+struct Options {
+    flags: MountFlags,
+    rest: Vec<String>,
+}
+
+impl Options {
+    fn parse(options: &[String]) -> Self {
+        let mut parsed = Self { flags: MountFlags::RELATIME, rest: Vec::new() };
+        for option in options {
+            match option.as_str() {
+                "ro" => parsed.flags |= MountFlags::READ_ONLY,
+                "rw" => parsed.flags -= MountFlags::READ_ONLY,
+                "nosuid" => parsed.flags |= MountFlags::NO_SUID,
+                "nodev" => parsed.flags |= MountFlags::NO_DEV,
+                "noexec" => parsed.flags |= MountFlags::NO_EXEC,
+                "noatime" => parsed.flags = (parsed.flags - MountFlags::RELATIME) | MountFlags::NO_ATIME,
+                "nodiratime" => parsed.flags |= MountFlags::NO_DIRATIME,
+                "strictatime" => {
+                    parsed.flags = (parsed.flags - MountFlags::RELATIME) | MountFlags::STRICT_ATIME
+                }
+                "relatime" => parsed.flags |= MountFlags::RELATIME,
+                _ => parsed.rest.push(option.clone()),
+            }
+        }
+        parsed
+    }
+
+    /// What `/proc/mounts` tells as the source.
+    fn source(&self, source: &MountSource) -> String {
+        String::from(match source {
+            MountSource::Proc => "proc",
+            MountSource::Sysfs => "sysfs",
+            MountSource::Cgroup => "cgroup",
+            MountSource::Tmpfs => "tmpfs",
+            MountSource::Mqueue => "mqueue",
+            MountSource::Devpts => "devpts",
+            MountSource::Share(name) => name.as_str(),
+        })
+    }
+}
+
+fn new_tmpfs(options: &Options, budget: &Arc<Budget>) -> Result<Arc<dyn FileSystem>, Refusal> {
+    let text = options.rest.join(",");
+    let parsed = tmpfs::Options::default()
+        .parse(text.as_bytes())
+        .map_err(Refusal::of(format!("tmpfs options {text:?}")))?;
+    Ok(TmpFs::new(budget, &parsed))
+}
+
+/// Finds where to mount, making it when it is missing, as runc does.
+fn mount_point(
+    cx: &FsCx<'_>,
+    namespace: &MountNamespace,
+    path: &[u8],
+    fs: &Arc<dyn FileSystem>,
+) -> Result<Path, Refusal> {
+    let shown = String::from_utf8_lossy(path).into_owned();
+    let made =
+        if fs.root().is_dir() { namespace.mkdir_all(cx, path) } else { make_file(cx, namespace, path) };
+    made.map_err(Refusal::of(format!("mount point {shown}")))
+}
+
+fn make_file(cx: &FsCx<'_>, namespace: &MountNamespace, path: &[u8]) -> Result<Path, Errno> {
+    let root = namespace.root();
+    match find(cx, namespace, path) {
+        Err(Errno::ENOENT) => {}
+        found => return found,
+    }
+    let cut = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    let (dir, name) = path.split_at(cut);
+    let dir = lookup::mkdir_all(cx, &root, dir)?;
+    names::create(cx, &dir, &Last::Name(Cow::Borrowed(name)), Tail::Plain, &NewNode::File, 0o644)?;
+    find(cx, namespace, path)
+}
+
+fn find(cx: &FsCx<'_>, namespace: &MountNamespace, path: &[u8]) -> Result<Path, Errno> {
+    lookup::resolve(cx, &namespace.root(), path, Follow::Yes)
+}
+
+/// Hides a path: an empty read-only tmpfs over a directory, `/dev/null` over a file.
+fn mask(cx: &FsCx<'_>, namespace: &MountNamespace, path: &str) -> Result<(), Refusal> {
+    let Ok(at) = find(cx, namespace, path.as_bytes()) else { return Ok(()) };
+    let is_dir = at.node().is_ok_and(|node| node.is_dir());
+    let done = if is_dir {
+        let empty = sys::empty("tmpfs");
+        namespace
+            .mount(cx.sleeper, empty, b"tmpfs", MountFlags::READ_ONLY | MountFlags::RELATIME, &at)
+            .map(drop)
+    } else {
+        find(cx, namespace, b"/dev/null")
+            .and_then(|null| namespace.bind(cx.sleeper, &null, Depth::One, None, &at).map(drop))
+    };
+    done.map_err(Refusal::of(format!("masking {path}")))
+}
+
+fn make_read_only(cx: &FsCx<'_>, namespace: &MountNamespace, path: &str) -> Result<(), Refusal> {
+    let Ok(at) = find(cx, namespace, path.as_bytes()) else { return Ok(()) };
+    let flags = at.mount.flags() | MountFlags::READ_ONLY;
+    namespace
+        .bind(cx.sleeper, &at, Depth::One, Some(flags), &at)
+        .map(drop)
+        .map_err(Refusal::of(format!("making {path} read-only")))
+}

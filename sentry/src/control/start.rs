@@ -1,0 +1,132 @@
+//! A process of a container: credentials, limits, working directory, program.
+
+use super::Refusal;
+use super::pod::Entry;
+use crate::abi::Errno;
+use crate::exec::{self, Arguments, ImageRequest, Randomize};
+use crate::fs::lookup::{self, Follow};
+use crate::fs::open::open_executable;
+use crate::fs::{FdTable, FsContext, FsCx};
+use crate::mm::Budget;
+use crate::security::Creds;
+use crate::task::{Limit, Limits, NewProcess, Process, Resource};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use chitin_proto::control::ProcessSpec;
+
+/// Where programs are looked for when the environment has no `PATH`, as runc does.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Lets a process that was made held run.
+pub(super) fn release(process: &Process) {
+    process.release();
+}
+
+/// Makes a process, held before its first instruction.
+///
+/// # Errors
+/// What keeps it from being made, naming the program or directory.
+pub(super) fn process(
+    cx: &FsCx<'_>,
+    entry: &Entry,
+    spec: &ProcessSpec,
+    files: Arc<FdTable>,
+) -> Result<Arc<Process>, Refusal> {
+    let fs = FsContext::new(entry.tree.namespace.clone());
+    let creds = credentials(spec);
+    let user_cx = FsCx { creds: &creds, ..*cx };
+    let cwd = if spec.cwd.is_empty() { "/" } else { spec.cwd.as_str() };
+    let root = fs.root();
+    // runc makes a working directory that is missing.
+    let place = lookup::mkdir_all(cx, &root, cwd.as_bytes())
+        .map_err(Refusal::of(format!("working directory {cwd}")))?;
+    fs.set_cwd(place);
+    if let Some(umask) = spec.umask {
+        fs.set_umask(umask);
+    }
+    let limits = limits(spec);
+    let shown = spec.args.first().map_or("", String::as_str);
+    let path = find_program(&user_cx, &fs, spec)?;
+    let arguments =
+        arguments(spec, &entry.budget, &limits).map_err(Refusal::of(format!("arguments of {shown:?}")))?;
+    let open = |path: &[u8]| open_executable(&user_cx, &fs.root(), &fs.cwd(), path, Follow::Yes);
+    let file = open(path.as_bytes()).map_err(Refusal::of(format!("exec {shown:?}")))?;
+    let image = exec::load_image(&ImageRequest {
+        sleeper: cx.sleeper,
+        file: &file,
+        open_interpreter: &open,
+        arguments: &arguments,
+        exec_name: path.as_bytes(),
+        creds: &creds,
+        secure: false,
+        randomize: Randomize::Full,
+        limits: crate::mm::Limits { stack: limits.soft(Resource::Stack), ..crate::mm::Limits::default() },
+        budget: entry.budget.clone(),
+    })
+    .map_err(Refusal::of(format!("exec {shown:?}")))?;
+    let name = path.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
+    let new = NewProcess {
+        creds: creds.clone(),
+        mm: image.mm,
+        entry: image.entry,
+        stack_pointer: image.stack_pointer,
+        files,
+        fs: fs.clone(),
+        name,
+        limits,
+        oom_score_adj: spec.oom_score_adj,
+        held: true,
+    };
+    let process = entry.container.start(new).map_err(Refusal::of(format!("starting {shown:?}")))?;
+    Ok(process)
+}
+
+fn credentials(spec: &ProcessSpec) -> Creds {
+    let mut groups = spec.additional_gids.clone();
+    groups.dedup();
+    let mut creds = Creds::root();
+    (creds.uid, creds.euid, creds.suid, creds.fsuid) = (spec.uid, spec.uid, spec.uid, spec.uid);
+    (creds.gid, creds.egid, creds.sgid, creds.fsgid) = (spec.gid, spec.gid, spec.gid, spec.gid);
+    creds.groups = Arc::new(groups);
+    let sets = &spec.capabilities;
+    creds.bounding = sets.bounding & crate::security::ALL_CAPABILITIES;
+    creds.inheritable = sets.inheritable & crate::security::ALL_CAPABILITIES;
+    creds.permitted = sets.permitted & crate::security::ALL_CAPABILITIES;
+    creds.effective = sets.effective & sets.permitted;
+    creds.ambient = sets.ambient & sets.permitted & sets.inheritable;
+    creds.no_new_privs = spec.no_new_privileges;
+    creds
+}
+
+/// Finds the program in `PATH` when its name has no slash.
+fn find_program(cx: &FsCx<'_>, fs: &Arc<FsContext>, spec: &ProcessSpec) -> Result<String, Refusal> {
+    let name = spec.args.first().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Refusal::new(Errno::EINVAL, "the process has no arguments"))?;
+    if name.contains('/') {
+        return Ok(name.clone());
+    }
+    let path = spec.env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    for dir in path.split(':').filter(|dir| !dir.is_empty()) {
+        let candidate = format!("{}/{name}", dir.trim_end_matches('/'));
+        if open_executable(cx, &fs.root(), &fs.cwd(), candidate.as_bytes(), Follow::Yes).is_ok() {
+            return Ok(candidate);
+        }
+    }
+    Err(Refusal::new(Errno::ENOENT, format!("exec: {name:?}: executable file not found in $PATH")))
+}
+
+fn limits(spec: &ProcessSpec) -> Limits {
+    let limits = Limits::new();
+    for (resource, soft, hard) in &spec.rlimits {
+        limits.set_at(*resource as usize, Limit::new(*soft, *hard));
+    }
+    limits
+}
+
+fn arguments(spec: &ProcessSpec, budget: &Arc<Budget>, limits: &Limits) -> Result<Arguments, Errno> {
+    let mut arguments = Arguments::new(budget, limits.soft(Resource::Stack))?;
+    spec.args.iter().try_for_each(|argument| arguments.push_argument(argument.as_bytes()))?;
+    spec.env.iter().try_for_each(|variable| arguments.push_environment(variable.as_bytes()))?;
+    Ok(arguments)
+}

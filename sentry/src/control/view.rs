@@ -1,0 +1,292 @@
+//! [`View`]: what proc and the cgroup files of a container tell of its tasks.
+
+use crate::abi::Errno;
+use crate::fs::proc::{ProcSource, ProcTask, SystemInfo, TaskInfo};
+use crate::fs::sys::CgroupSource;
+use crate::fs::{FdTable, FsContext};
+use crate::mm::{Budget, Mm};
+use crate::platform;
+use crate::security::Creds;
+use crate::signal::{Action, Signal};
+use crate::task::{Container, Process, Task};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chitin_core::lock::{Level, SpinLock};
+use chitin_proto::control::Limits;
+use core::sync::atomic::Ordering;
+
+/// Level of the lock around the limits shown.
+const LEVEL: Level = Level(12);
+
+#[derive(Clone, Copy)]
+struct Cpu {
+    quota_us: Option<(u64, u64)>,
+    weight: u32,
+}
+
+/// What a container's files tell of it.
+pub(super) struct View {
+    container: Arc<Container>,
+    budget: Arc<Budget>,
+    cpu: SpinLock<Cpu>,
+    boot_id: [u8; 16],
+}
+
+impl View {
+    pub(super) fn new(container: &Arc<Container>, budget: &Arc<Budget>) -> Arc<Self> {
+        let cpu = SpinLock::new(LEVEL, Cpu { quota_us: None, weight: 100 });
+        Arc::new(Self { container: container.clone(), budget: budget.clone(), cpu, boot_id: random_id() })
+    }
+
+    /// Notes the CPU limits, to be shown.
+    pub(super) fn set_cpu(&self, limits: &Limits) {
+        *self.cpu.lock() = Cpu { quota_us: limits.cpu_quota_us, weight: limits.cpu_weight.unwrap_or(100) };
+    }
+
+    pub(super) fn proc_source(self: &Arc<Self>) -> Arc<dyn ProcSource> {
+        self.clone()
+    }
+
+    pub(super) fn cgroup_source(self: &Arc<Self>) -> Arc<dyn CgroupSource> {
+        self.clone()
+    }
+
+    /// Bytes of memory that the container may use.
+    fn memory_bytes(&self) -> u64 {
+        let (frames, _) = chitin_core::frame::usage();
+        let all = u64::from(frames) * 4096;
+        self.budget.limit().checked_mul(4096).map_or(all, |limit| limit.min(all))
+    }
+}
+
+/// A random UUID (version 4).
+fn random_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    platform::get().entropy(&mut id);
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    id
+}
+
+fn id_text(id: &[u8; 16]) -> String {
+    let mut out = String::new();
+    for (index, byte) in id.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.push_str(&format!("{byte:02x}"));
+    }
+    out
+}
+
+impl ProcSource for View {
+    fn pids(&self) -> Vec<u32> {
+        self.container.processes().iter().map(|process| process.pid()).collect()
+    }
+
+    fn task(&self, pid: u32) -> Option<Arc<dyn ProcTask>> {
+        if let Some(process) = self.container.process(pid) {
+            let task = process.any_thread().or_else(|| self.container.task(pid));
+            return Some(Arc::new(Subject { task, process }));
+        }
+        let task = self.container.task(pid)?;
+        Some(Arc::new(Subject { process: task.process().clone(), task: Some(task) }))
+    }
+
+    fn system(&self) -> SystemInfo {
+        let usage = self.container.usage();
+        let uptime_ns = now_ns();
+        let cpus = u32::try_from(platform::get().cpus()).unwrap_or(1);
+        let busy = usage.user_ns.saturating_add(usage.system_ns);
+        let memory = self.memory_bytes();
+        let last_pid = ProcSource::pids(self).last().copied().unwrap_or(0);
+        SystemInfo {
+            uptime_ns,
+            boot_time: platform::get().realtime_ns().saturating_sub(uptime_ns) / 1_000_000_000,
+            user_ns: usage.user_ns,
+            system_ns: usage.system_ns,
+            idle_ns: uptime_ns.saturating_mul(u64::from(cpus)).saturating_sub(busy),
+            cpus,
+            memory,
+            memory_used: (self.budget.used() * 4096).min(memory),
+            cached: 0,
+            tasks: self.container.pids(),
+            running: 1,
+            forks: u64::from(last_pid),
+            last_pid,
+        }
+    }
+
+    fn sysctl(&self, name: &str) -> Option<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match name {
+            "kernel/hostname" => Some(text(&self.container.uts.lock().host)),
+            "kernel/domainname" => Some(text(&self.container.uts.lock().domain)),
+            "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
+            "kernel/random/uuid" => Some(id_text(&random_id())),
+            "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
+            _ => None,
+        }
+    }
+
+    fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
+        let end = value.iter().position(|byte| *byte == b'\n').unwrap_or(value.len());
+        let value = value.get(..end.min(64)).unwrap_or_default().to_vec();
+        let mut uts = self.container.uts.lock();
+        match name {
+            "kernel/hostname" => uts.host = value,
+            "kernel/domainname" => uts.domain = value,
+            _ => return Err(Errno::EACCES),
+        }
+        Ok(())
+    }
+}
+
+impl CgroupSource for View {
+    fn memory(&self) -> (Option<u64>, u64, u64) {
+        let limit = self.budget.limit().checked_mul(4096);
+        (limit, self.budget.used() * 4096, self.budget.peak() * 4096)
+    }
+
+    fn pids(&self) -> (Option<u32>, u32) {
+        (self.container.pids_limit(), self.container.pids())
+    }
+
+    fn cpu_quota_us(&self) -> Option<(u64, u64)> {
+        self.cpu.lock().quota_us
+    }
+
+    fn cpu_weight(&self) -> u32 {
+        self.cpu.lock().weight
+    }
+
+    fn cpu_ns(&self) -> (u64, u64) {
+        let usage = self.container.usage();
+        (usage.user_ns, usage.system_ns)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        ProcSource::pids(self)
+    }
+}
+
+fn now_ns() -> u64 {
+    chitin_core::hooks::now_ns()
+}
+
+/// A thread, or a process by one of its threads; only the process is left of a zombie.
+struct Subject {
+    process: Arc<Process>,
+    task: Option<Arc<Task>>,
+}
+
+impl ProcTask for Subject {
+    fn info(&self) -> TaskInfo {
+        let process = &self.process;
+        let task = self.task.as_ref();
+        let (pgid, sid) = process.group_and_session();
+        let (usage, threads, zombie, stopped, shared_pending) = {
+            let usage = process.usage();
+            let state = process.state();
+            let stopped = state.stopped_by.is_some() && state.stopped == state.threads.len();
+            (usage, state.threads.len(), state.status, stopped, state.pending.set().0)
+        };
+        let (pending, blocked) = task.map_or((0, 0), |task| {
+            let signals = task.signals.lock();
+            (signals.pending.set().0, signals.blocked.0)
+        });
+        let handlers = process.handlers.get();
+        let (mut ignored, mut caught) = (0u64, 0u64);
+        for number in 1..=64 {
+            let Ok(signal) = Signal::new(number) else { continue };
+            let action = handlers.get(signal);
+            let bit = 1 << (number - 1);
+            if action.is_handler() {
+                caught |= bit;
+            } else if action.handler == Action::IGNORE {
+                ignored |= bit;
+            }
+        }
+        let terminal = process
+            .container
+            .tree()
+            .session(sid)
+            .and_then(|session| session.terminal.clone().map(|terminal| (terminal, session.foreground)));
+        let name = task.map_or([0; 16], |task| task.name());
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        let mut limits = [(u64::MAX, u64::MAX); 16];
+        for (index, slot) in limits.iter_mut().enumerate() {
+            if let Some(limit) = process.limits.at(index) {
+                *slot = (limit.soft, limit.hard);
+            }
+        }
+        let state = if zombie.is_some() {
+            'Z'
+        } else if stopped {
+            'T'
+        } else if task.is_some_and(|task| task.exit_request.is_in_user()) {
+            'R'
+        } else {
+            'S'
+        };
+        TaskInfo {
+            tid: task.map_or(process.pid(), |task| task.tid()),
+            pid: process.pid(),
+            ppid: process.parent(),
+            pgid,
+            sid,
+            tty: terminal.as_ref().map_or(0, |(terminal, _)| terminal.attr().rdev),
+            tty_pgid: terminal.map_or(-1, |(_, group)| group.cast_signed()),
+            name: name.get(..end).unwrap_or_default().to_vec(),
+            state,
+            user_ns: usage.user_ns,
+            system_ns: usage.system_ns,
+            start_ns: process.start_ns,
+            threads: u32::try_from(threads).unwrap_or(u32::MAX),
+            nice: task.map_or(0, |task| task.nice.load(Ordering::Relaxed)),
+            exit_code: zombie.map_or(0, |status| status.wait_status().cast_signed()),
+            pending,
+            shared_pending,
+            blocked,
+            ignored,
+            caught,
+            limits,
+            oom_score_adj: process.oom_score_adj.load(Ordering::Relaxed),
+            ..TaskInfo::default()
+        }
+    }
+
+    fn threads(&self) -> Vec<u32> {
+        let mut tids: Vec<u32> = self.process.threads().iter().map(|task| task.tid()).collect();
+        tids.sort_unstable();
+        tids
+    }
+
+    fn mm(&self) -> Option<Arc<Mm>> {
+        self.task.as_ref().and_then(|task| task.mm())
+    }
+
+    fn files(&self) -> Option<Arc<FdTable>> {
+        self.task.as_ref().map(|task| task.files())
+    }
+
+    fn fs(&self) -> Option<Arc<FsContext>> {
+        self.task.as_ref().map(|task| task.fs())
+    }
+
+    fn creds(&self) -> Arc<Creds> {
+        self.task.as_ref().map_or_else(|| Arc::new(Creds::root()), |task| task.creds())
+    }
+
+    fn set_name(&self, name: &[u8]) {
+        if let Some(task) = &self.task {
+            task.set_name(name);
+        }
+    }
+
+    fn set_oom_score_adj(&self, value: i32) {
+        self.process.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+}
