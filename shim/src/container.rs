@@ -41,12 +41,20 @@ pub struct Created {
     pub shares: Vec<String>,
 }
 
-/// Opens what a plan shares; the descriptors are in the order of [`Plan::shares`].
+/// Opens what a plan shares; the descriptors are in the order of [`Plan::shares`]. The root file system may be open
+/// already.
 ///
 /// # Errors
 /// [`ContainerError::Open`] and [`ContainerError::Kind`].
-pub fn open_shares(plan: &Plan) -> Result<Vec<OwnedFd>, ContainerError> {
-    plan.shares.iter().map(open_share).collect()
+pub fn open_shares(plan: &Plan, mut root: Option<OwnedFd>) -> Result<Vec<OwnedFd>, ContainerError> {
+    let open = |share: &PlannedShare| match (share.target, root.take()) {
+        (ShareTarget::Root, Some(root)) => Ok(root),
+        (_, given) => {
+            root = given;
+            open_share(share)
+        }
+    };
+    plan.shares.iter().map(open).collect()
 }
 
 /// Shares what was opened and creates the container; its init process does not run yet.

@@ -111,7 +111,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     };
     let sandbox = Sandbox::launch(launch, sender.clone(), |_| ())?;
     // While the guest boots: what the host has to do.
-    let trees = container::open_shares(&plan)?;
+    let trees = container::open_shares(&plan, None)?;
     let raw_mode = if args.tty {
         Some(RawMode::enter().map_err(|source| RunError::Io { what: "terminal".into(), source })?)
     } else {

@@ -1,0 +1,55 @@
+//! A container's counters in the two forms that containerd understands.
+
+use super::TaskError;
+use chitin_proto::control::Stats;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::{cgroups, cgroups_v2};
+
+/// `io.containerd.cgroups.v1.Metrics`.
+pub(super) fn v1(stats: &Stats) -> Result<Any, TaskError> {
+    use cgroups::metrics::{CPUStat, CPUUsage, MemoryEntry, MemoryStat, Metrics, PidsStat};
+    let mut pids = PidsStat::new();
+    pids.current = u64::from(stats.pids);
+    let mut usage = CPUUsage::new();
+    usage.total = stats.user_ns.saturating_add(stats.system_ns);
+    usage.user = stats.user_ns;
+    usage.kernel = stats.system_ns;
+    let mut cpu = CPUStat::new();
+    cpu.usage = MessageField::some(usage);
+    let mut entry = MemoryEntry::new();
+    entry.usage = stats.memory_bytes;
+    entry.max = stats.memory_peak_bytes;
+    let mut memory = MemoryStat::new();
+    memory.usage = MessageField::some(entry);
+    let mut metrics = Metrics::new();
+    metrics.pids = MessageField::some(pids);
+    metrics.cpu = MessageField::some(cpu);
+    metrics.memory = MessageField::some(memory);
+    any("io.containerd.cgroups.v1.Metrics", &metrics)
+}
+
+/// `io.containerd.cgroups.v2.Metrics`.
+pub(super) fn v2(stats: &Stats) -> Result<Any, TaskError> {
+    use cgroups_v2::metrics::{CPUStat, MemoryStat, Metrics, PidsStat};
+    let mut pids = PidsStat::new();
+    pids.current = u64::from(stats.pids);
+    let mut cpu = CPUStat::new();
+    cpu.usage_usec = stats.user_ns.saturating_add(stats.system_ns) / 1000;
+    cpu.user_usec = stats.user_ns / 1000;
+    cpu.system_usec = stats.system_ns / 1000;
+    let mut memory = MemoryStat::new();
+    memory.usage = stats.memory_bytes;
+    let mut metrics = Metrics::new();
+    metrics.pids = MessageField::some(pids);
+    metrics.cpu = MessageField::some(cpu);
+    metrics.memory = MessageField::some(memory);
+    any("io.containerd.cgroups.v2.Metrics", &metrics)
+}
+
+fn any(type_url: &str, message: &impl Message) -> Result<Any, TaskError> {
+    let mut any = Any::new();
+    type_url.clone_into(&mut any.type_url);
+    any.value = message.write_to_bytes()?;
+    Ok(any)
+}
