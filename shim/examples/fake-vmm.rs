@@ -39,6 +39,7 @@ fn main() {
     // SAFETY: descriptor 3 is the control socket by contract, and nothing else in this program owns it.
     #[expect(unsafe_code, reason = "an inherited descriptor")]
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(3) });
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).unwrap();
     let state = Arc::new(Mutex::new(State {
         vmm: socket.try_clone().unwrap(),
         control: None,
