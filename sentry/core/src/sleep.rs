@@ -52,6 +52,12 @@ impl SleepClock {
         self.asleep_ns.load(Ordering::Relaxed) + current
     }
 
+    /// Whether the thread sleeps now.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.since_ns.load(Ordering::Relaxed) != 0
+    }
+
     fn measure(&self, now_ns: impl Fn() -> u64, sleep: impl FnOnce()) {
         let from = now_ns();
         self.since_ns.store(from, Ordering::Relaxed);

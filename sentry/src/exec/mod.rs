@@ -6,6 +6,8 @@
 mod arguments;
 mod elf;
 mod image;
+pub mod program;
+pub mod replace;
 mod stack;
 
 use crate::abi::Errno;
@@ -23,6 +25,7 @@ use image::{Loaded, Loader, Role};
 use stack::Images;
 
 pub use arguments::Arguments;
+pub use program::{Program, is_executable, load};
 
 /// Opens a program interpreter (`PT_INTERP`) by its path, for execution: checks the permission to execute.
 pub type OpenInterpreter<'a> = &'a dyn Fn(&[u8]) -> Result<Arc<OpenFile>, Errno>;

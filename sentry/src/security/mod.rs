@@ -1,5 +1,6 @@
 //! Credentials and capabilities (credentials(7), capabilities(7)).
 
 mod creds;
+pub mod exec;
 
 pub use creds::{ALL_CAPABILITIES, Capability, Creds};

@@ -86,6 +86,20 @@ impl Handlers {
         slot.map(|slot| core::mem::replace(slot, action)).unwrap_or_default()
     }
 
+    /// What is ignored, and what is caught.
+    #[must_use]
+    pub fn sets(&self) -> (SigSet, SigSet) {
+        let (mut ignored, mut caught) = (SigSet::EMPTY, SigSet::EMPTY);
+        for (at, action) in self.actions.lock().iter().enumerate() {
+            match action.handler {
+                Action::DEFAULT => {}
+                Action::IGNORE => ignored.0 |= 1 << at,
+                _ => caught.0 |= 1 << at,
+            }
+        }
+        (ignored, caught)
+    }
+
     /// A copy (fork(2)).
     #[must_use]
     pub fn duplicate(&self) -> Arc<Self> {

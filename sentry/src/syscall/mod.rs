@@ -4,6 +4,7 @@ mod args;
 mod descriptor;
 pub mod epoll;
 pub mod eventfd;
+pub mod exec;
 pub mod futex;
 pub mod ids;
 pub mod names;

@@ -168,7 +168,7 @@ impl Container {
     }
 
     /// Counts one task less.
-    pub(super) fn uncharge_pid(&self) {
+    pub(crate) fn uncharge_pid(&self) {
         self.pids.fetch_sub(1, Ordering::Relaxed);
     }
 

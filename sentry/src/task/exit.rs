@@ -19,7 +19,7 @@ pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &
     let process = task.process().clone();
     release_memory(task, &mm, sleeper);
     drop(task.set_mm(None));
-    drop(mm);
+    mm.leave(sleeper);
     task.complete_handover();
     drop(task.set_files(FdTable::new()));
     drop(files);

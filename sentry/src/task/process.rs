@@ -107,6 +107,8 @@ pub struct Process {
     pub limits: Limits,
     /// Signal that its end sends to the parent, 0 for none.
     pub exit_signal: AtomicU32,
+    /// Copies of what the tree says, to be read without its lock.
+    place: [AtomicU32; 2],
     /// `PR_SET_CHILD_SUBREAPER`.
     pub is_subreaper: AtomicBool,
     /// `/proc/PID/oom_score_adj`.
@@ -137,6 +139,7 @@ impl Process {
             handlers: Shared::new(Level(59), handlers),
             limits,
             exit_signal: AtomicU32::new(u32::from(Signal::CHLD.number())),
+            place: [AtomicU32::new(0), AtomicU32::new(0)],
             is_subreaper: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
@@ -181,10 +184,24 @@ impl Process {
         self.container.tree().members.get(&self.pid).map_or(0, |member| member.parent)
     }
 
-    /// Process group and session, zeroes once it was reaped.
+    /// Process group and session.
     #[must_use]
     pub fn group_and_session(&self) -> (u32, u32) {
-        self.container.tree().group_and_session(self.pid).unwrap_or_default()
+        let [group, session] = &self.place;
+        (group.load(Ordering::Relaxed), session.load(Ordering::Relaxed))
+    }
+
+    /// For the tree: it has put the process there.
+    pub(super) fn set_place(&self, group: u32, session: u32) {
+        let [own_group, own_session] = &self.place;
+        own_group.store(group, Ordering::Relaxed);
+        own_session.store(session, Ordering::Relaxed);
+    }
+
+    /// `comm` of its leader, or what that was when it ended.
+    #[must_use]
+    pub fn last_name(&self) -> [u8; 16] {
+        self.container.task(self.pid).map_or([0; 16], |task| task.name())
     }
 
     /// How it ended, once all its threads have.

@@ -39,16 +39,16 @@ pub fn run(task: &Arc<Task>, context: &mut UserContext, sleeper: &Sleeper) {
             Trap::Interrupt => sleeper.resched_point(),
         }
         if task.take_parts_changed() {
-            renew(task, &mut mm, &mut files);
+            renew(task, &mut mm, &mut files, sleeper);
         }
     }
     exit::end(task, mm, files, sleeper);
 }
 
-fn renew(task: &Task, mm: &mut Arc<Mm>, files: &mut Arc<FdTable>) {
+fn renew(task: &Task, mm: &mut Arc<Mm>, files: &mut Arc<FdTable>, sleeper: &Sleeper) {
     *files = task.files();
     if let Some(new) = task.mm() {
-        *mm = new;
+        core::mem::replace(mm, new).leave(sleeper);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::container::{Container, Usage};
 use super::limits::Resource;
 use super::process::Process;
+use crate::fs::stream::Caller;
 use crate::fs::{FdTable, FsContext};
 use crate::mm::Mm;
 use crate::platform;
@@ -165,6 +166,19 @@ impl Task {
     #[must_use]
     pub fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// Its ids, as file systems want them.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        let (pgid, sid) = self.process.group_and_session();
+        Caller { pid: self.pid(), tid: self.tid(), pgid, sid }
+    }
+
+    /// Whether it does not sleep.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.sleep_clock.is_asleep()
     }
 
     /// The container.

@@ -44,9 +44,19 @@ pub struct Group {
 pub struct Session {
     /// The controlling terminal.
     pub terminal: Option<Arc<dyn Stream>>,
+    /// Device number of the terminal.
+    pub terminal_device: u64,
     /// Foreground process group, 0 for none.
     pub foreground: u32,
     groups: usize,
+}
+
+impl Session {
+    /// Device number and foreground group of the controlling terminal.
+    #[must_use]
+    pub fn terminal_numbers(&self) -> Option<(u64, u32)> {
+        self.terminal.as_ref().map(|_| (self.terminal_device, self.foreground))
+    }
 }
 
 /// See the module.
@@ -86,8 +96,9 @@ impl Tree {
             self.groups.insert(pid, Group { session: pid, members: Vec::new() });
             pid
         });
-        if let Some(group) = self.groups.get_mut(&group) {
-            group.members.push(pid);
+        if let Some(entry) = self.groups.get_mut(&group) {
+            entry.members.push(pid);
+            process.set_place(group, entry.session);
         }
         if let Some(parent) = self.members.get_mut(&parent) {
             parent.children.push(pid);
@@ -175,6 +186,7 @@ impl Tree {
         }
         if let Some(member) = self.members.get_mut(&pid) {
             member.group = number;
+            member.process.set_place(number, session);
         }
         self.leave_group(pid, old);
     }
@@ -186,6 +198,7 @@ impl Tree {
         self.groups.insert(pid, Group { session: pid, members: alloc::vec![pid] });
         if let Some(member) = self.members.get_mut(&pid) {
             member.group = pid;
+            member.process.set_place(pid, pid);
         }
         self.leave_group(pid, old);
     }
