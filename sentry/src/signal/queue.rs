@@ -1,6 +1,6 @@
 //! [`Queue`]: pending signals of a task or a process.
 
-use super::info::SigInfo;
+use super::info::{Origin, SigInfo};
 use super::number::{SigSet, Signal};
 use alloc::collections::VecDeque;
 
@@ -54,6 +54,13 @@ impl Queue {
             self.set.0 &= !signal.bit();
         }
         info.unwrap_or(SigInfo::user(signal, 0, 0))
+    }
+
+    /// Whether a signal of POSIX timer `id` waits.
+    #[must_use]
+    pub fn has_timer(&self, id: i32) -> bool {
+        let is_it = |info: &SigInfo| matches!(info.origin, Origin::Timer { id: other, .. } if other == id);
+        self.infos.iter().any(is_it)
     }
 
     /// Forgets the signals of `set`.

@@ -1,4 +1,4 @@
-//! futex, futex_waitv.
+//! futex, futex_waitv, set_robust_list, get_robust_list.
 
 use super::descriptor;
 use super::row::{Restart, Row, Support, row};
@@ -8,9 +8,11 @@ use crate::abi::time::Timespec;
 use crate::ipc::futex::pi::{self, Patience};
 use crate::ipc::futex::requeue::{requeue, wake_op};
 use crate::ipc::futex::{self, ANY, Expected, Key, Scope};
+use crate::security::Capability;
 use crate::time::clock::SystemClock;
 use crate::user::{UserAddr, UserPtr};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const PRIORITY: &str =
@@ -19,6 +21,8 @@ const PRIORITY: &str =
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     row!(202, "futex", 6, futex_call, Restart::Sa, Support::Partial(PRIORITY)),
+    row!(273, "set_robust_list", 2, set_robust_list, Restart::Never, Support::Full),
+    row!(274, "get_robust_list", 3, get_robust_list, Restart::Never, Support::Full),
     row!(449, "futex_waitv", 5, futex_waitv, Restart::Sa, Support::Full),
 ];
 
@@ -163,4 +167,29 @@ fn futex_waitv(
         futexes.push(Expected { at, key: Key::new(&user, at, scope)?, value, bitset: ANY });
     }
     wait(cx, &futexes, deadline_ns)
+}
+
+/// Bytes of `struct robust_list_head`.
+const ROBUST_HEAD: usize = 24;
+
+fn set_robust_list(cx: &mut Cx<'_>, head: UserAddr, size: usize) -> SysResult {
+    if size != ROBUST_HEAD {
+        return Err(Errno::EINVAL.into());
+    }
+    cx.task.robust_list.store(head.get(), Ordering::Relaxed);
+    Ok(0)
+}
+
+fn get_robust_list(cx: &mut Cx<'_>, tid: i32, head: UserPtr<u64>, size: UserPtr<usize>) -> SysResult {
+    let tid = u32::try_from(tid).map_err(|_| Errno::ESRCH)?;
+    let task = match tid {
+        0 => cx.task.clone(),
+        _ => cx.task.container().task(tid).ok_or(Errno::ESRCH)?,
+    };
+    if task.creds().uid != cx.task.creds().uid && !cx.task.creds().has(Capability::SysPtrace) {
+        return Err(Errno::EPERM.into());
+    }
+    cx.user().write(size, &ROBUST_HEAD)?;
+    cx.user().write(head, &task.robust_list.load(Ordering::Relaxed))?;
+    Ok(0)
 }

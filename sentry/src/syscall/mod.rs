@@ -16,6 +16,7 @@ pub mod signals;
 mod strace;
 pub mod table;
 pub mod time;
+pub mod timers;
 
 use crate::abi::Errno;
 use crate::fs::FdTable;

@@ -17,6 +17,7 @@ const FAMILIES: &[&[Row]] = &[
     super::eventfd::ROWS,
     super::futex::ROWS,
     super::time::ROWS,
+    super::timers::ROWS,
 ];
 
 /// The table, indexed by number.

@@ -105,6 +105,8 @@ pub struct Process {
     pub handlers: Shared<Arc<Handlers>>,
     /// Resource limits.
     pub limits: Limits,
+    /// Interval timers and POSIX timers.
+    pub timers: crate::time::ProcessTimers,
     /// Signal that its end sends to the parent, 0 for none.
     pub exit_signal: AtomicU32,
     /// Copies of what the tree says, to be read without its lock.
@@ -138,6 +140,7 @@ impl Process {
             ended: WaitQueue::new(),
             handlers: Shared::new(Level(59), handlers),
             limits,
+            timers: crate::time::ProcessTimers::new(),
             exit_signal: AtomicU32::new(u32::from(Signal::CHLD.number())),
             place: [AtomicU32::new(0), AtomicU32::new(0)],
             is_subreaper: AtomicBool::new(false),

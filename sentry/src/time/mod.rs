@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod periodic;
+pub mod process;
 mod queue;
 
 pub use clock::ClockId;
 pub use periodic::Schedule;
+pub use process::ProcessTimers;
 pub use queue::{Expire, Timer};
