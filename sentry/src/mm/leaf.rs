@@ -29,7 +29,12 @@ const LEAF_COST: u64 = 1;
 impl Leaf {
     fn new(budget: &Arc<Budget>) -> Result<Arc<Self>, OutOfMemory> {
         budget.take(LEAF_COST)?;
-        Ok(Arc::new(Self { slots: [const { None }; LEAF_PAGES as usize], used: 0, budget: budget.clone() }))
+        Ok(Self::empty(budget))
+    }
+
+    /// A leaf that has been charged.
+    fn empty(budget: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self { slots: [const { None }; LEAF_PAGES as usize], used: 0, budget: budget.clone() })
     }
 
     /// A leaf with the same frames, each with one handle more. Not refused: unmapping must not fail.
@@ -48,16 +53,10 @@ impl Drop for Leaf {
     }
 }
 
-/// A handle of a private page outside the index; dropped like one inside.
+/// A private page that left the index; dropped like one inside.
 pub(super) struct Loan {
     frame: Option<Frame>,
     budget: Arc<Budget>,
-}
-
-impl Loan {
-    pub(super) fn frame(&self) -> Option<&Frame> {
-        self.frame.as_ref()
-    }
 }
 
 impl Drop for Loan {
@@ -165,10 +164,6 @@ impl PageIndex {
         self.leaves.get(&leaf)?.slots.get(slot)?.as_ref()
     }
 
-    pub(super) fn loan(&self, page: u64) -> Option<Loan> {
-        Some(Loan { frame: Some(self.get(page)?.clone()), budget: self.budget.clone() })
-    }
-
     /// Whether the page is present and nobody else has it.
     #[cfg(test)]
     pub(super) fn is_exclusive(&self, page: u64) -> bool {
@@ -256,11 +251,8 @@ impl PageIndex {
         removed
     }
 
-    /// Moves the pages of `from..from + count` to `to..`, where nothing is and which does not overlap them.
-    ///
-    /// # Errors
-    /// [`OutOfMemory`] when a leaf cannot be charged; pages moved so far have moved.
-    pub(super) fn relocate(&mut self, from: u64, to: u64, count: u64) -> Result<(), OutOfMemory> {
+    /// Moves the pages of `from..from + count` to `to..`, where nothing is and which does not overlap them. Not refused.
+    pub(super) fn relocate(&mut self, from: u64, to: u64, count: u64) {
         let mut page = from;
         while page < from + count {
             let (number, slot) = split(page);
@@ -268,25 +260,45 @@ impl PageIndex {
                 page = (number + 1) * LEAF_PAGES;
                 continue;
             };
-            let Some(frame) = exclusive(leaf).and_then(|leaf| {
+            let target = to + (page - from);
+            let whole = slot == 0 && target % LEAF_PAGES == 0 && from + count - page >= LEAF_PAGES;
+            if whole {
+                if let Some(leaf) = self.leaves.remove(&number) {
+                    self.leaves.insert(target / LEAF_PAGES, leaf);
+                }
+                page += LEAF_PAGES;
+                continue;
+            }
+            let taken = exclusive(leaf).and_then(|leaf| {
                 let frame = leaf.slots.get_mut(slot)?.take()?;
                 leaf.used -= 1;
                 Some(frame)
-            }) else {
-                page += 1;
-                continue;
-            };
+            });
             if leaf.used == 0 {
                 self.leaves.remove(&number);
             }
-            self.resident -= 1;
-            if let Err((error, frame)) = self.put(to + (page - from), frame) {
-                drop(Loan { frame: Some(frame), budget: self.budget.clone() });
-                return Err(error);
+            if let Some(frame) = taken {
+                self.resident -= 1;
+                self.put_always(target, frame);
             }
             page += 1;
         }
-        Ok(())
+    }
+
+    fn put_always(&mut self, page: u64, frame: Frame) {
+        let (number, slot) = split(page);
+        let budget = &self.budget;
+        let leaf = self.leaves.entry(number).or_insert_with(|| {
+            budget.take_always(LEAF_COST);
+            Leaf::empty(budget)
+        });
+        if let Some(leaf) = exclusive(leaf)
+            && let Some(slot) = leaf.slots.get_mut(slot)
+        {
+            leaf.used += 1;
+            self.resident += 1;
+            *slot = Some(frame);
+        }
     }
 }
 

@@ -24,6 +24,7 @@
 //! `Space` has unmapped it; changes of a `Space` are made under level 100, so that they come in the order of the changes
 //! of the index.
 
+mod advise;
 mod area;
 mod budget;
 mod fault;
@@ -31,8 +32,11 @@ mod fork;
 mod layout;
 mod leaf;
 mod limits;
+mod locked;
 mod map;
 pub mod pressure;
+mod protect;
+mod remap;
 mod remote;
 mod reverse;
 mod space;
@@ -42,12 +46,16 @@ mod zero;
 
 use area::Area;
 
+pub use advise::{Advice, Locked};
 pub use area::{AreaFlags, MAX_AREAS, MIN_ADDRESS};
 pub use budget::{Budget, Charge, Refused, UNLIMITED};
 pub use fault::FaultError;
 pub use layout::ImageLayout;
 pub(crate) use layout::random_bits;
 pub use limits::{INFINITY, Limits};
+pub use locked::{Filling, LockAll};
 pub use map::{MapRequest, MapSource, Placement};
+pub use protect::Reach;
+pub use remap::{Leave, Move};
 pub use space::Mm;
 pub use usage::{AreaInfo, Usage};

@@ -7,6 +7,7 @@ pub mod eventfd;
 pub mod exec;
 pub mod futex;
 pub mod ids;
+pub mod memory;
 pub mod names;
 pub mod pipes;
 pub mod poll;

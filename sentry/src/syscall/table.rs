@@ -9,6 +9,7 @@ use super::row::{Restart, Row, Support};
 /// The families. Add yours.
 const FAMILIES: &[&[Row]] = &[
     super::ids::ROWS,
+    super::memory::ROWS,
     super::process::ROWS,
     super::signals::ROWS,
     super::pipes::ROWS,

@@ -58,7 +58,11 @@ impl Key {
         if !at.is_range(4) {
             return Err(Errno::EFAULT);
         }
-        let _ = scope;
+        if scope == Scope::Shared
+            && let Some((space, at)) = user.mm.shared_place(at)
+        {
+            return Ok(Self { space, at });
+        }
         Ok(Self { space: core::ptr::from_ref::<Mm>(user.mm).addr(), at: at.get() })
     }
 
