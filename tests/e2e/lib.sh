@@ -89,8 +89,8 @@ world() {
     echo "links: $(ip -o link | wc -l)"
     echo "snapshots: $(timeout 10 ctr snapshot ls | wc -l)"
     echo "containers: $(timeout 10 ctr container ls -q | wc -l) tasks: $(timeout 10 ctr task ls -q | wc -l)"
-    find /run /tmp /var/lib/containerd/io.containerd.runtime.v2.task /dev/shm -mindepth 1 \
-        -not -path '/run/lab*' -not -path "$SCRATCH*" -not -path '/tmp/e2e*' 2>/dev/null | sort
+    find /run /tmp "$CONTAINERD_ROOT/io.containerd.runtime.v2.task" /dev/shm -mindepth 1 \
+        -not -path '/run/lab*' -not -path "$SCRATCH*" -not -path '/run/with-containerd*' 2>/dev/null | sort
     find /sys/fs/cgroup -mindepth 1 -type d | sort
 }
 

@@ -21,7 +21,7 @@ expect "writes stay in memory" 0 x chitin_run "$ROOTFS" -- sh -c 'echo x >/etc/c
 expect "root directory was not written" 2 "" ls "$ROOTFS/etc/chitin-new"
 mkdir "$SCRATCH/mount"
 echo given >"$SCRATCH/mount/f"
-expect "mount" 0 given chitin_run --mount "type=bind,src=$SCRATCH/mount,dst=/m" "$ROOTFS" -- cat /m/f
+expect "mount" 0 given chitin_run --mount "$SCRATCH/mount:/m" "$ROOTFS" -- cat /m/f
 cp -a "$ROOTFS" "$SCRATCH/own"
 expect "writable root" 0 "" chitin_run --writable "$SCRATCH/own" -- sh -c 'echo x >/written'
 expect "writable root was written" 0 x cat "$SCRATCH/own/written"
