@@ -3,9 +3,9 @@
 use super::Refusal;
 use super::pod::Entry;
 use crate::abi::Errno;
-use crate::exec::{self, Arguments, ImageRequest, Randomize};
-use crate::fs::lookup::{self, Follow};
-use crate::fs::open::open_executable;
+use crate::exec::program::Program;
+use crate::exec::{self, Arguments};
+use crate::fs::lookup;
 use crate::fs::{FdTable, FsContext, FsCx};
 use crate::mm::Budget;
 use crate::security::Creds;
@@ -50,30 +50,24 @@ pub(super) fn process(
     let path = find_program(&user_cx, &fs, spec)?;
     let arguments =
         arguments(spec, &entry.budget, &limits).map_err(Refusal::of(format!("arguments of {shown:?}")))?;
-    let open = |path: &[u8]| open_executable(&user_cx, &fs.root(), &fs.cwd(), path, Follow::Yes);
-    let file = open(path.as_bytes()).map_err(Refusal::of(format!("exec {shown:?}")))?;
-    let image = exec::load_image(&ImageRequest {
-        sleeper: cx.sleeper,
-        file: &file,
-        open_interpreter: &open,
-        arguments: &arguments,
-        exec_name: path.as_bytes(),
+    let program = exec::program::load(Program {
+        cx: &user_cx,
+        fs: &fs,
+        path: path.as_bytes(),
+        arguments,
         creds: &creds,
-        secure: false,
-        randomize: Randomize::Full,
-        limits: crate::mm::Limits { stack: limits.soft(Resource::Stack), ..crate::mm::Limits::default() },
-        budget: entry.budget.clone(),
+        limits: &limits,
+        budget: &entry.budget,
     })
     .map_err(Refusal::of(format!("exec {shown:?}")))?;
-    let name = path.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
     let new = NewProcess {
-        creds: creds.clone(),
-        mm: image.mm,
-        entry: image.entry,
-        stack_pointer: image.stack_pointer,
+        creds: program.creds,
+        mm: program.mm,
+        entry: program.entry,
+        stack_pointer: program.stack_pointer,
         files,
         fs: fs.clone(),
-        name,
+        name: program.name,
         limits,
         oom_score_adj: spec.oom_score_adj,
         held: true,
@@ -109,7 +103,7 @@ fn find_program(cx: &FsCx<'_>, fs: &Arc<FsContext>, spec: &ProcessSpec) -> Resul
     let path = spec.env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
     for dir in path.split(':').filter(|dir| !dir.is_empty()) {
         let candidate = format!("{}/{name}", dir.trim_end_matches('/'));
-        if open_executable(cx, &fs.root(), &fs.cwd(), candidate.as_bytes(), Follow::Yes).is_ok() {
+        if exec::program::is_executable(cx, fs, candidate.as_bytes()) {
             return Ok(candidate);
         }
     }
