@@ -157,6 +157,18 @@ impl Mapping {
         self.pages.lock().pages.range(from..to.max(from)).count() as u64
     }
 
+    /// Whether the pages are the file.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        self.backing.is_none()
+    }
+
+    /// The first page that is there from `index` on.
+    #[must_use]
+    pub fn next_page(&self, index: u64) -> Option<u64> {
+        self.pages.lock().pages.range(index..).next().map(|(index, _)| *index)
+    }
+
     /// The page at `index`, from the cache alone.
     #[must_use]
     pub fn try_page(&self, index: u64) -> Option<Frame> {

@@ -136,3 +136,15 @@ impl FdTable {
         (0..).zip(entries.iter()).filter(|(_, entry)| entry.is_some()).map(|(number, _)| number).collect()
     }
 }
+
+impl Drop for FdTable {
+    /// Closes what is left, and gives up the POSIX locks of the process.
+    fn drop(&mut self) {
+        let owner = core::ptr::from_ref(self).addr();
+        for entry in self.take_all() {
+            if let Some(node) = entry.file.node() {
+                crate::fs::lock::release_process(node, owner);
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@
 //! file systems' own (100-119), page cache (120).
 
 pub mod anon;
+pub mod change;
 pub mod context;
 pub mod dentry;
 pub mod dev;
@@ -23,6 +24,7 @@ pub mod eventfd;
 pub mod fd_table;
 pub mod filesystem;
 pub mod fuse;
+pub mod io;
 pub mod lock;
 pub mod lookup;
 pub mod memfd;

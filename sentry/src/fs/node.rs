@@ -97,6 +97,24 @@ pub struct Attr {
     pub btime: TimeSpec,
 }
 
+/// When a read moves the access time (mount(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atime {
+    /// Always (`MS_STRICTATIME`).
+    Strict,
+    /// When it is not after the last change, or a day old (`MS_RELATIME`).
+    Relative,
+}
+
+impl Atime {
+    /// Whether a read now moves the access time.
+    #[must_use]
+    pub fn moves(self, atime: TimeSpec, mtime: TimeSpec, ctime: TimeSpec, now: TimeSpec) -> bool {
+        const DAY: i64 = 24 * 60 * 60;
+        self == Self::Strict || atime <= mtime || atime <= ctime || now.sec.saturating_sub(atime.sec) >= DAY
+    }
+}
+
 /// A change of attributes; `None` leaves one as it is. The VFS has checked permission and computed the values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {
@@ -258,9 +276,9 @@ pub trait NodeOps: Send + Sync {
     /// `EPERM` where the file system does not allow it, `EROFS`, `EFBIG`, `ENOSPC`.
     fn set_attr(&self, cx: &FsCx<'_>, change: &SetAttr) -> Result<(), Errno>;
 
-    /// The contents were read: the access time is to move. The VFS has applied `relatime` and `noatime`.
-    fn accessed(&self, cx: &FsCx<'_>, now: TimeSpec) {
-        let _ = (cx, now);
+    /// The contents were read through a mount without `noatime`: the access time may have to move.
+    fn accessed(&self, cx: &FsCx<'_>, how: Atime) {
+        let _ = (cx, how);
     }
 
     /// Reads an extended attribute.

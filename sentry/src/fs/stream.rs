@@ -85,3 +85,9 @@ impl Pollable for dyn Stream {
         Stream::poll(self, table)
     }
 }
+
+impl Pollable for Arc<dyn Stream> {
+    fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
+        Stream::poll(&**self, table)
+    }
+}

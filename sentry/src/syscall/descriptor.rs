@@ -95,3 +95,47 @@ pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: CpuClock) -> Result<u64, Errno> {
     };
     Ok(usage.user_ns + usage.system_ns)
 }
+
+/// Ids of the caller, for file systems and terminals.
+pub(super) fn caller(cx: &Cx<'_>) -> crate::fs::stream::Caller {
+    let (pgid, sid) = cx.task.process().group_and_session();
+    crate::fs::stream::Caller { pid: cx.task.pid(), tid: cx.task.tid(), pgid, sid }
+}
+
+/// Whether pread(2) and lseek(2) work on a stream: memory devices ignore offsets, all others refuse them.
+pub(super) fn takes_offsets(stream: &dyn Stream) -> bool {
+    stream.as_any().is::<crate::fs::dev::memory::Memory>()
+}
+
+/// What a stream's refusal means to a caller that does not wait.
+pub(super) fn nonblocking(stop: crate::wait::Stop) -> crate::wait::Blocked {
+    use crate::wait::{Blocked, Stop};
+    match stop {
+        Stop::WouldBlock => Blocked::Errno(Errno::EAGAIN),
+        Stop::Fault(fault) => Blocked::Fault(fault),
+        Stop::Errno(errno) => Blocked::Errno(errno),
+    }
+}
+
+/// `RLIMIT_FSIZE` of the caller.
+pub(super) fn file_size_limit(cx: &Cx<'_>) -> u64 {
+    cx.task.rlimit(crate::task::Resource::Fsize)
+}
+
+/// Sends SIGXFSZ to the caller, whose write would make a file too big.
+pub(super) fn raise_file_size(cx: &Cx<'_>) {
+    cx.task.raise(crate::signal::Signal::XFSZ);
+}
+
+/// A descriptor was taken out of the table: gives up the POSIX locks that its process has on the file.
+pub(super) fn closed(cx: &Cx<'_>, entry: Entry) {
+    if let Some(node) = entry.file.node() {
+        crate::fs::lock::release_process(node, lock_owner(cx));
+    }
+    drop(entry);
+}
+
+/// Identity of the caller's descriptor table, as the owner of POSIX locks.
+pub(super) fn lock_owner(cx: &Cx<'_>) -> usize {
+    Arc::as_ptr(cx.files).addr()
+}

@@ -1,19 +1,26 @@
 //! System calls: how handlers are called and what they return. Handlers live in family files.
 
 mod args;
+pub mod attrs;
 mod descriptor;
+pub mod dirs;
 pub mod epoll;
 pub mod eventfd;
 pub mod exec;
+pub mod fds;
+pub mod files;
 pub mod futex;
 pub mod ids;
 pub mod memory;
 pub mod names;
+pub mod opens;
 pub mod pipes;
+mod place;
 pub mod poll;
 pub mod process;
 pub mod row;
 pub mod signals;
+pub mod stats;
 mod strace;
 pub mod table;
 pub mod time;

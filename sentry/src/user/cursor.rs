@@ -165,6 +165,35 @@ impl<'a> IoReader<'a> {
         }
     }
 
+    /// Runs `f` with at most `limit` bytes of what is left to take.
+    pub fn with_limit<R>(&mut self, limit: usize, f: impl FnOnce(&mut Self) -> R) -> R {
+        let hidden = self.remaining().saturating_sub(limit);
+        match &mut self.source {
+            Source::User(cursor) => {
+                cursor.remaining -= hidden;
+                self.total -= hidden;
+                let result = f(self);
+                if let Source::User(cursor) = &mut self.source {
+                    cursor.remaining += hidden;
+                }
+                self.total += hidden;
+                result
+            }
+            Source::Kernel(all, bytes) => {
+                let (whole, before) = (*all, *bytes);
+                let end = whole.len() - hidden;
+                *all = whole.get(..end).unwrap_or_default();
+                *bytes = before.get(..before.len() - hidden).unwrap_or_default();
+                self.total = end;
+                let result = f(self);
+                let done = self.done();
+                self.total = whole.len();
+                self.source = Source::Kernel(whole, whole.get(done..).unwrap_or_default());
+                result
+            }
+        }
+    }
+
     /// Copies to `to`; returns the bytes copied: fewer than `to` holds at the end of the data or at a fault.
     pub fn read(&mut self, to: &mut [u8]) -> usize {
         match &mut self.source {

@@ -3,7 +3,7 @@
 use super::Common;
 use crate::abi::Errno;
 use crate::cache::Mapping;
-use crate::fs::node::{LinkTarget, NewNode, S_IFDIR, S_IFREG, S_ISGID, SymlinkNode, dirent_kind};
+use crate::fs::node::{Atime, LinkTarget, NewNode, S_IFDIR, S_IFREG, S_ISGID, SymlinkNode, dirent_kind};
 use crate::fs::xattr::Store;
 use crate::fs::{Attr, FileNode, FsCx, Node, NodeKind, NodeOps, OpenFile, SetAttr, TimeSpec};
 use crate::mm::Charge;
@@ -310,8 +310,12 @@ impl NodeOps for Inode {
         Ok(())
     }
 
-    fn accessed(&self, _: &FsCx<'_>, now: TimeSpec) {
-        self.meta.lock().atime = now;
+    fn accessed(&self, _: &FsCx<'_>, how: Atime) {
+        let now = TimeSpec::now();
+        let mut meta = self.meta.lock();
+        if how.moves(meta.atime, meta.mtime, meta.ctime, now) {
+            meta.atime = now;
+        }
     }
 
     fn get_xattr(&self, _: &FsCx<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {

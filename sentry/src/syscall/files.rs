@@ -1,0 +1,452 @@
+//! read, write and their kin: the loops that resolve faults of user memory and wait, around [`crate::fs::io`].
+
+use super::descriptor;
+use super::place::Scope;
+use super::row::{Restart, Row, Support, row};
+use super::{Cx, Failure, Fd, SysResult};
+use crate::abi::Errno;
+use crate::abi::file::{Iovec, O_NONBLOCK};
+use crate::fs::io::{self, WriteAt};
+use crate::fs::{FileBody, NodeKind, OpenFile, Stream};
+use crate::platform::Access;
+use crate::user::{IoReader, IoWriter, UserAddr, UserFault, UserPtr, UserSlice};
+use crate::wait::{Blocked, PollMask, Stop, block_on};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The family's rows.
+pub const ROWS: &[Row] = &[
+    row!(0, "read", 3, read, Restart::Sa, Support::Full),
+    row!(1, "write", 3, write, Restart::Sa, Support::Full),
+    row!(17, "pread64", 4, pread, Restart::Sa, Support::Full),
+    row!(18, "pwrite64", 4, pwrite, Restart::Sa, Support::Full),
+    row!(19, "readv", 3, readv, Restart::Sa, Support::Full),
+    row!(20, "writev", 3, writev, Restart::Sa, Support::Full),
+    row!(295, "preadv", 4, preadv, Restart::Sa, Support::Full),
+    row!(296, "pwritev", 4, pwritev, Restart::Sa, Support::Full),
+    row!(327, "preadv2", 6, preadv2, Restart::Sa, Support::Partial(FLAGS_REMARK)),
+    row!(328, "pwritev2", 6, pwritev2, Restart::Sa, Support::Partial(FLAGS_REMARK)),
+];
+
+const FLAGS_REMARK: &str = "RWF_NOWAIT and RWF_ATOMIC are refused";
+
+/// Most bytes of one call.
+const BYTES_MAX: usize = 0x7fff_f000;
+/// Most pieces of one call.
+const PIECES_MAX: usize = 1024;
+
+const RWF_HIPRI: u32 = 1;
+const RWF_DSYNC: u32 = 2;
+const RWF_SYNC: u32 = 4;
+const RWF_APPEND: u32 = 16;
+
+/// Where a call reads or writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// At the position of the open file, which moves.
+    Position,
+    /// There.
+    Offset(u64),
+}
+
+impl At {
+    fn offset(offset: i64) -> Result<Self, Errno> {
+        u64::try_from(offset).map(Self::Offset).map_err(|_| Errno::EINVAL)
+    }
+}
+
+/// Brings in the page that a copy stopped at. No lock is held.
+pub(super) fn resolve(cx: &Cx<'_>, fault: UserFault) -> Result<(), Errno> {
+    cx.mm.resolve_fault(cx.sleeper, fault.addr, fault.access).map_err(|_| Errno::EFAULT)
+}
+
+fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {
+    UserSlice::new(addr, len.min(BYTES_MAX))
+}
+
+/// The pieces of a readv or writev.
+fn slices(cx: &Cx<'_>, vector: UserPtr<Iovec>, count: usize) -> Result<Vec<UserSlice>, Errno> {
+    if count > PIECES_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let mut left = BYTES_MAX;
+    let mut slices = Vec::with_capacity(count);
+    for piece in cx.user().read_array(vector, count)? {
+        if i64::try_from(piece.len).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        let len = usize::try_from(piece.len).map_err(|_| Errno::EINVAL)?;
+        let slice = UserSlice::new(UserAddr::new(piece.base), len)?;
+        let len = len.min(left);
+        left -= len;
+        slices.push(UserSlice { len, ..slice });
+    }
+    Ok(slices)
+}
+
+/// Refuses offsets for what has none.
+fn check_offset(file: &OpenFile, at: At) -> Result<(), Errno> {
+    match (at, file.body()) {
+        (At::Offset(_), FileBody::Stream(stream, _)) if !descriptor::takes_offsets(&**stream) => {
+            Err(Errno::ESPIPE)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error after `done` bytes: it is told only when nothing was done.
+fn partial(done: usize, failure: impl Into<Failure>) -> SysResult {
+    if done > 0 { Ok(done) } else { Err(failure.into()) }
+}
+
+/// Reads into user memory.
+pub(super) fn read_into(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, to: &[UserSlice]) -> SysResult {
+    let mut to = IoWriter::user(&**cx.mm.space(), to);
+    match file.body() {
+        FileBody::Stream(stream, _) => read_stream(cx, file, stream, &mut to),
+        FileBody::Node(node, _) => {
+            if !matches!(node.kind, NodeKind::File(_)) {
+                io::regular(file)?;
+            }
+            let scope = Scope::new(cx);
+            match at {
+                At::Offset(offset) => read_regular(cx, &scope, file, offset, &mut to),
+                At::Position => {
+                    let mut position = file.position.lock(cx.sleeper);
+                    let done = read_regular(cx, &scope, file, *position, &mut to)?;
+                    *position += done as u64;
+                    Ok(done)
+                }
+            }
+        }
+        FileBody::Path(_) => Err(Errno::EBADF.into()),
+    }
+}
+
+fn read_regular(
+    cx: &Cx<'_>,
+    scope: &Scope,
+    file: &Arc<OpenFile>,
+    offset: u64,
+    to: &mut IoWriter<'_>,
+) -> SysResult {
+    let fs = scope.cx(cx);
+    let result = loop {
+        let done = to.done();
+        match io::read_at(&fs, file, offset.saturating_add(done as u64), to) {
+            Ok(0) => break Ok(done),
+            Ok(_) => match to.fault() {
+                _ if to.remaining() == 0 => break Ok(to.done()),
+                Some(fault) => match resolve(cx, fault) {
+                    Ok(()) => {}
+                    Err(errno) => break partial(to.done(), errno),
+                },
+                // Shorter than asked: the end of the file, or of what its maker had.
+                None => break Ok(to.done()),
+            },
+            Err(Stop::Fault(fault)) => {
+                if let Err(errno) = resolve(cx, fault) {
+                    break partial(done, errno);
+                }
+            }
+            Err(Stop::WouldBlock) => break partial(done, Errno::EAGAIN),
+            Err(Stop::Errno(errno)) => break partial(done, errno),
+        }
+    };
+    if result.is_ok() {
+        io::touch(&fs, file);
+    }
+    result
+}
+
+fn read_stream(
+    cx: &Cx<'_>,
+    file: &Arc<OpenFile>,
+    stream: &Arc<dyn Stream>,
+    to: &mut IoWriter<'_>,
+) -> SysResult {
+    loop {
+        let result = if file.flags() & O_NONBLOCK != 0 {
+            stream.try_read(to).map_err(descriptor::nonblocking)
+        } else {
+            block_on(&cx.waiter(), stream, None, || stream.try_read(to))
+        };
+        match result {
+            Ok(done) => return Ok(done),
+            Err(Blocked::Fault(fault)) => resolve(cx, fault)?,
+            Err(blocked) => return Err(blocked.into()),
+        }
+    }
+}
+
+/// Writes from user memory.
+pub(super) fn write_from(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, from: &[UserSlice]) -> SysResult {
+    match file.body() {
+        FileBody::Stream(stream, _) => {
+            let mut from = IoReader::user(&**cx.mm.space(), from);
+            write_stream(cx, file, stream, &mut from)
+        }
+        FileBody::Node(node, _) => {
+            if !matches!(node.kind, NodeKind::File(_)) {
+                io::regular(file)?;
+            }
+            let scope = Scope::new(cx);
+            match at {
+                At::Offset(offset) => {
+                    write_regular(cx, &scope, file, WriteAt::of(file, offset), from).map(|(_, done)| done)
+                }
+                At::Position => {
+                    let mut position = file.position.lock(cx.sleeper);
+                    let (end, done) = write_regular(cx, &scope, file, WriteAt::of(file, *position), from)?;
+                    *position = end;
+                    Ok(done)
+                }
+            }
+        }
+        FileBody::Path(_) => Err(Errno::EBADF.into()),
+    }
+}
+
+/// Returns the offset after what was written, and its length.
+fn write_regular(
+    cx: &Cx<'_>,
+    scope: &Scope,
+    file: &Arc<OpenFile>,
+    at: WriteAt,
+    slices: &[UserSlice],
+) -> Result<(u64, usize), Failure> {
+    let fs = scope.cx(cx);
+    if at == WriteAt::End {
+        // A record that is appended should not be cut in two by a page that is not there.
+        touch_source(cx, slices);
+    }
+    let mut from = IoReader::user(&**cx.mm.space(), slices);
+    let mut at = at;
+    let mut end = 0;
+    loop {
+        let done = from.done();
+        let failure = match io::write_at(&fs, file, at, &mut from, descriptor::file_size_limit(cx)) {
+            Ok((after, count)) => {
+                end = after;
+                if let WriteAt::Offset(offset) = &mut at {
+                    *offset = after;
+                }
+                match from.fault() {
+                    _ if from.remaining() == 0 || count == 0 => return Ok((end, from.done())),
+                    Some(fault) => resolve(cx, fault).err(),
+                    None => None,
+                }
+            }
+            Err(Stop::Fault(fault)) => resolve(cx, fault).err(),
+            Err(Stop::WouldBlock) => Some(Errno::EAGAIN),
+            Err(Stop::Errno(errno)) => Some(errno),
+        };
+        match failure {
+            None => {}
+            Some(_) if from.done() > 0 => return Ok((end, from.done())),
+            Some(errno) => {
+                if errno == Errno::EFBIG && done == 0 {
+                    descriptor::raise_file_size(cx);
+                }
+                return Err(errno.into());
+            }
+        }
+    }
+}
+
+/// Brings in the first pages that a write will take.
+fn touch_source(cx: &Cx<'_>, slices: &[UserSlice]) {
+    const PAGES_MAX: usize = 32;
+    let space = cx.mm.space();
+    for slice in slices.iter().take(PAGES_MAX) {
+        let mut at = slice.addr;
+        let end = slice.addr.get().saturating_add(slice.len as u64);
+        for _ in 0..PAGES_MAX {
+            if at.get() >= end {
+                break;
+            }
+            if space.copy_in(at, &mut [0]).is_err()
+                && cx.mm.resolve_fault(cx.sleeper, at, Access::Read).is_err()
+            {
+                return;
+            }
+            match at.page_down().checked_add(4096) {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+    }
+}
+
+/// Writes everything, unless the stream may not wait.
+fn write_stream(
+    cx: &Cx<'_>,
+    file: &Arc<OpenFile>,
+    stream: &Arc<dyn Stream>,
+    from: &mut IoReader<'_>,
+) -> SysResult {
+    let nonblocking = file.flags() & O_NONBLOCK != 0;
+    let mut total = 0;
+    loop {
+        let result = if nonblocking {
+            stream.try_write(from).map_err(descriptor::nonblocking)
+        } else {
+            block_on(&cx.waiter(), stream, None, || stream.try_write(from))
+        };
+        match result {
+            Ok(done) => {
+                total += done;
+                if from.remaining() == 0 || done == 0 || (nonblocking && from.fault().is_none()) {
+                    return Ok(total);
+                }
+            }
+            Err(Blocked::Fault(fault)) => {
+                if let Err(errno) = resolve(cx, fault) {
+                    return partial(total, errno);
+                }
+            }
+            Err(blocked) => {
+                if blocked == Blocked::Errno(Errno::EPIPE) {
+                    descriptor::raise_sigpipe(cx);
+                }
+                return partial(total, blocked);
+            }
+        }
+    }
+}
+
+pub(super) fn readable(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+    let file = cx.files.get(fd)?;
+    if file.is_readable() { Ok(file) } else { Err(Errno::EBADF) }
+}
+
+pub(super) fn writable(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+    let file = cx.files.get(fd)?;
+    if file.is_writable() { Ok(file) } else { Err(Errno::EBADF) }
+}
+
+fn read(cx: &mut Cx<'_>, fd: Fd, to: UserAddr, len: usize) -> SysResult {
+    let file = readable(cx, fd)?;
+    read_into(cx, &file, At::Position, &[slice(to, len)?])
+}
+
+fn write(cx: &mut Cx<'_>, fd: Fd, from: UserAddr, len: usize) -> SysResult {
+    let file = writable(cx, fd)?;
+    write_from(cx, &file, At::Position, &[slice(from, len)?])
+}
+
+fn pread(cx: &mut Cx<'_>, fd: Fd, to: UserAddr, len: usize, offset: i64) -> SysResult {
+    let at = At::offset(offset)?;
+    let file = cx.files.get(fd)?;
+    check_offset(&file, at)?;
+    let file = readable(cx, fd)?;
+    read_into(cx, &file, at, &[slice(to, len)?])
+}
+
+fn pwrite(cx: &mut Cx<'_>, fd: Fd, from: UserAddr, len: usize, offset: i64) -> SysResult {
+    let at = At::offset(offset)?;
+    let file = cx.files.get(fd)?;
+    check_offset(&file, at)?;
+    let file = writable(cx, fd)?;
+    write_from(cx, &file, at, &[slice(from, len)?])
+}
+
+fn readv(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize) -> SysResult {
+    let file = readable(cx, fd)?;
+    read_into(cx, &file, At::Position, &slices(cx, vector, count)?)
+}
+
+fn writev(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize) -> SysResult {
+    let file = writable(cx, fd)?;
+    write_from(cx, &file, At::Position, &slices(cx, vector, count)?)
+}
+
+fn preadv(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, offset: i64) -> SysResult {
+    let at = At::offset(offset)?;
+    let file = readable(cx, fd)?;
+    check_offset(&file, at)?;
+    read_into(cx, &file, at, &slices(cx, vector, count)?)
+}
+
+fn pwritev(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, offset: i64) -> SysResult {
+    let at = At::offset(offset)?;
+    let file = writable(cx, fd)?;
+    check_offset(&file, at)?;
+    write_from(cx, &file, at, &slices(cx, vector, count)?)
+}
+
+/// `offset` -1 means the position.
+fn at_or_position(offset: i64) -> Result<At, Errno> {
+    if offset == -1 { Ok(At::Position) } else { At::offset(offset) }
+}
+
+fn preadv2(
+    cx: &mut Cx<'_>,
+    fd: Fd,
+    vector: UserPtr<Iovec>,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> SysResult {
+    let at = at_or_position(offset)?;
+    let file = readable(cx, fd)?;
+    check_offset(&file, at)?;
+    let slices = slices(cx, vector, count)?;
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    read_into(cx, &file, at, &slices)
+}
+
+fn pwritev2(
+    cx: &mut Cx<'_>,
+    fd: Fd,
+    vector: UserPtr<Iovec>,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> SysResult {
+    let at = at_or_position(offset)?;
+    let file = writable(cx, fd)?;
+    check_offset(&file, at)?;
+    let slices = slices(cx, vector, count)?;
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let done = if flags & RWF_APPEND != 0 && io::regular(&file).is_ok() {
+        let scope = Scope::new(cx);
+        let (end, done) = write_regular(cx, &scope, &file, WriteAt::End, &slices)?;
+        if at == At::Position {
+            *file.position.lock(cx.sleeper) = end;
+        }
+        done
+    } else {
+        write_from(cx, &file, at, &slices)?
+    };
+    if flags & (RWF_DSYNC | RWF_SYNC) != 0
+        && let Ok((_, ops)) = io::regular(&file)
+    {
+        let scope = Scope::new(cx);
+        ops.sync(&scope.cx(cx))?;
+    }
+    Ok(done)
+}
+
+/// Whether reading from a stream can go on, for calls that move data between files.
+pub(super) fn wait_ready(
+    cx: &Cx<'_>,
+    stream: &Arc<dyn Stream>,
+    mask: PollMask,
+    nonblocking: bool,
+) -> Result<(), Failure> {
+    let op = || {
+        let ready = Stream::poll(&**stream, None);
+        if ready.intersects(mask | PollMask::ERR | PollMask::HUP) { Ok(()) } else { Err(Stop::WouldBlock) }
+    };
+    if nonblocking {
+        return op().map_err(descriptor::nonblocking).map_err(Failure::from);
+    }
+    Ok(block_on(&cx.waiter(), stream, None, op)?)
+}
