@@ -287,8 +287,8 @@ pub(super) fn load(ram: &GuestRam) -> Result<(), MemoryError> {
 
     // PML4[0] → PDPT[4] (4 GiB) → PD[0] → PT; user may go everywhere that the last level allows.
     const LINK: u64 = 0b0010_0111;
-    ram.write_value(TABLES, &(TABLES + 0x1000 | LINK))?;
-    ram.write_value(TABLES + 0x1000 + (RAM_GPA >> 30) * 8, &(TABLES + 0x2000 | LINK))?;
+    ram.write_value(TABLES, &((TABLES + 0x1000) | LINK))?;
+    ram.write_value(TABLES + 0x1000 + (RAM_GPA >> 30) * 8, &((TABLES + 0x2000) | LINK))?;
     ram.write_value(TABLES + 0x2000, &(PAGE_TABLE | LINK))?;
     for page in 0..32 {
         let at = RAM_GPA + page * 4096;

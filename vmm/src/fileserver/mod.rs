@@ -25,6 +25,8 @@ pub mod name;
 pub mod nodes;
 pub mod request;
 pub mod shares;
+#[cfg(test)]
+mod tests;
 
 use crate::virtio::chain::Chain;
 use chitin_proto::fuse::{self, OutHeader, opcode};

@@ -12,6 +12,9 @@ pub mod rng;
 pub mod vsock;
 pub mod worker;
 
+#[cfg(test)]
+pub(crate) mod driver;
+
 use chitin_proto::device::CONFIG_SIZE;
 use queue::VirtQueue;
 

@@ -134,3 +134,6 @@ impl VirtQueue {
             .map_err(|error| Violation { queue: self.name, rule: error.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests;

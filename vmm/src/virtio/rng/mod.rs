@@ -1,5 +1,8 @@
 //! virtio-rng (virtio 1.2, section 5.4): entropy from the host's getrandom(2).
 
+#[cfg(test)]
+mod tests;
+
 use super::queue::VirtQueue;
 use super::{DeviceSpec, FEATURE_EVENT_IDX, FEATURE_VERSION_1, Violation, VirtioDevice};
 use crate::machine::memory::GuestRam;
