@@ -6,6 +6,8 @@
 
 pub mod connection;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
 use super::chain::Chain;
 use super::queue::VirtQueue;
