@@ -1,6 +1,7 @@
 //! `chitin-vmm boot`: boots a guest kernel without a shim and prints its log; a development aid.
 
 use crate::fileserver::shares::Shares;
+use crate::jail::{self, seccomp};
 use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Source};
 use crate::sandbox::{Happening, Sandbox};
@@ -22,13 +23,22 @@ pub struct Options {
     pub guest: Option<PathBuf>,
     /// Directories to share: name, path, writable with a trailing `:rw`.
     pub shares: Vec<String>,
+    /// What happens at a forbidden system call.
+    pub seccomp: seccomp::Mode,
     /// Time limit.
     pub timeout: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cpus: 1, mem_mib: 256, guest: None, shares: Vec::new(), timeout: Duration::from_secs(60) }
+        Self {
+            cpus: 1,
+            mem_mib: 256,
+            guest: None,
+            shares: Vec::new(),
+            seccomp: seccomp::Mode::default(),
+            timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -44,13 +54,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         ram_bytes: options.mem_mib << 20,
         log_bytes_per_second: 16 << 20,
     };
+    jail::enter()?;
     let poll = Arc::new(Poll::new()?);
     let shares = Arc::new(Shares::default());
     for share in &options.shares {
         attach(&shares, share)?;
     }
     let begin = Instant::now();
-    let mut sandbox = Sandbox::new(&config, &image, shares, &poll)?;
+    let mut sandbox = Sandbox::new(&config, &image, shares, &poll, options.seccomp)?;
     sandbox.start()?;
     eprintln!("chitin-vmm: started after {:?}", begin.elapsed());
     let mut end = None;

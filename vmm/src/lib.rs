@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod event;
 pub mod fileserver;
 pub mod inherited;
+pub mod jail;
 pub mod kvm;
 pub mod lifecycle;
 pub mod machine;

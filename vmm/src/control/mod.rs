@@ -5,6 +5,7 @@
 pub mod channel;
 
 use crate::fileserver::shares::Shares;
+use crate::jail::seccomp::Mode;
 use crate::lifecycle::State;
 use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Ready, Source};
@@ -34,13 +35,14 @@ struct Server {
     state: State,
     sandbox: Option<Sandbox>,
     watching_out: bool,
+    mode: Mode,
 }
 
 /// Serves `socket` until it closes, the VM ends, or the shim says stop.
 ///
 /// # Errors
 /// [`ChannelError`] when the shim does not speak the protocol.
-pub fn serve(socket: OwnedFd) -> Result<(), ChannelError> {
+pub fn serve(socket: OwnedFd, mode: Mode) -> Result<(), ChannelError> {
     let mut server = Server {
         channel: Channel::new(socket),
         poll: Arc::new(Poll::new()?),
@@ -48,6 +50,7 @@ pub fn serve(socket: OwnedFd) -> Result<(), ChannelError> {
         state: State::Blank,
         sandbox: None,
         watching_out: false,
+        mode,
     };
     server.poll.add(&server.channel, Source::Control, EventFlags::IN)?;
     loop {
@@ -122,7 +125,7 @@ impl Server {
         let reply = match (request, descriptor, &mut self.sandbox) {
             (Request::Configure(config), ..) => {
                 let image = Image::embedded().map_err(text)?;
-                let sandbox = Sandbox::new(config, &image, Arc::clone(&self.shares), &self.poll);
+                let sandbox = Sandbox::new(config, &image, Arc::clone(&self.shares), &self.poll, self.mode);
                 self.sandbox = Some(sandbox.map_err(text)?);
                 Reply::Done
             }

@@ -7,6 +7,7 @@ use super::counters::{ExitCounters, ExitReason};
 use super::entry::{self, Entry};
 use super::kick::{self, Kicker};
 use super::vm::Vm;
+use crate::jail::seccomp;
 use crate::machine::clock::GuestClock;
 use crate::machine::notice::{GuestEnd, Notices};
 use crate::machine::plan::Plan;
@@ -36,6 +37,7 @@ pub struct Shared {
     /// vCPUs that may exist.
     pub cpus: u32,
     gate: Gate,
+    seccomp: seccomp::Mode,
 }
 
 /// All vCPU threads of a machine.
@@ -118,17 +120,10 @@ impl Shared {
         notices: Arc<Notices>,
         clock: GuestClock,
         cpus: u32,
+        seccomp: seccomp::Mode,
     ) -> Self {
-        Self {
-            vm,
-            entry,
-            plan,
-            notices,
-            clock,
-            cpus,
-            counters: ExitCounters::default(),
-            gate: Gate::default(),
-        }
+        let (counters, gate) = (ExitCounters::default(), Gate::default());
+        Self { vm, entry, plan, notices, clock, counters, cpus, gate, seccomp }
     }
 }
 
@@ -174,7 +169,10 @@ impl Vcpus {
         shared.gate.enter();
         let spawned =
             std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(256 << 10).spawn(move || {
-                run(&shared, index, &mut vcpu);
+                match seccomp::apply(seccomp::Thread::Vcpu, shared.seccomp) {
+                    Ok(()) => run(&shared, index, &mut vcpu),
+                    Err(error) => shared.notices.end(GuestEnd::Crash(error.to_string())),
+                }
                 own_kicker.retire();
                 shared.gate.leave();
             });

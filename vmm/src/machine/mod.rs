@@ -19,6 +19,8 @@ pub mod paging;
 pub mod plan;
 
 use crate::event::Event;
+use crate::jail::JailError;
+use crate::jail::seccomp::Mode;
 use crate::kvm::entry::{Entry, GDT};
 use crate::kvm::vcpu::{Shared, Vcpus};
 use crate::kvm::vm::{self, Vm};
@@ -68,6 +70,9 @@ pub enum MachineError {
     /// Clock.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// Jail.
+    #[error(transparent)]
+    Jail(#[from] JailError),
     /// A descriptor or random bytes could not be had.
     #[error("cannot get {0}: {1}")]
     Resource(&'static str, std::io::Error),
@@ -123,6 +128,7 @@ impl Machine {
         image: &Image,
         devices: &[DeviceSpec],
         notices: Arc<Notices>,
+        mode: Mode,
     ) -> Result<(Self, Vec<DeviceQueues>), MachineError> {
         check(config)?;
         let configured = Instant::now();
@@ -151,7 +157,7 @@ impl Machine {
             features,
         };
         let clock = GuestClock::new(Arc::clone(&ram), plan.time_page);
-        let vcpus = Vcpus::new(Arc::new(Shared::new(vm, entry, plan, notices, clock, config.cpus)))?;
+        let vcpus = Vcpus::new(Arc::new(Shared::new(vm, entry, plan, notices, clock, config.cpus, mode)))?;
         let boot_cpu = vcpus.prepare(0)?;
         let tsc_khz = u64::from(boot_cpu.get_tsc_khz().map_err(KvmError::ioctl("KVM_GET_TSC_KHZ"))?);
         let since = u64::try_from(configured.elapsed().as_nanos()).unwrap_or(0);

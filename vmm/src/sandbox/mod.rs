@@ -8,6 +8,7 @@ pub mod poll;
 use crate::event::Event;
 use crate::fileserver::FileServer;
 use crate::fileserver::shares::Shares;
+use crate::jail::{self, seccomp};
 use crate::machine::console::Console;
 use crate::machine::image::Image;
 use crate::machine::notice::{GuestEnd, Notices};
@@ -54,7 +55,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Builds machine and devices; everything is watched by `poll`.
+    /// Builds machine and devices; everything is watched by `poll`. The calling thread gives up what the main thread
+    /// does not need, see [`jail::close`].
     ///
     /// # Errors
     /// [`MachineError`].
@@ -63,11 +65,12 @@ impl Sandbox {
         image: &Image,
         shares: Arc<Shares>,
         poll: &Arc<Poll>,
+        mode: seccomp::Mode,
     ) -> Result<Self, MachineError> {
         let resource = |what| move |error| MachineError::Resource(what, error);
         let notices = Arc::new(Notices::new().map_err(resource("an eventfd"))?);
         let specs = [Fs::spec(), Vsock::spec(), Rng::spec()];
-        let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices))?;
+        let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices), mode)?;
         let mut queues = queues.into_iter();
         let mut take = || queues.next().unwrap_or_default();
         let server = FileServer::new(shares, descriptor_budget()).map_err(resource("/proc/self/fd"))?;
@@ -85,8 +88,10 @@ impl Sandbox {
         for (index, queue) in (0u32..).zip(vsock.queues()) {
             watch(queue.kick(), Source::Vsock(index))?;
         }
-        let fs = Worker::start("fs", Box::new(fs), Arc::clone(&notices), || Ok(()))
+        let jail = move || seccomp::apply(seccomp::Thread::FileServer, mode);
+        let fs = Worker::start("fs", Box::new(fs), Arc::clone(&notices), jail)
             .map_err(resource("a thread for the file server"))?;
+        jail::close(mode)?;
         let console = Console::new(Arc::clone(machine.ram()), config.log_bytes_per_second);
         Ok(Self { notices, machine, console, rng, vsock, fs })
     }

@@ -2,6 +2,7 @@
 
 use super::{Violation, VirtioDevice};
 use crate::event::Event;
+use crate::jail::JailError;
 use crate::machine::notice::{GuestEnd, Notices};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
@@ -26,7 +27,7 @@ impl Worker {
         name: &str,
         mut device: Box<dyn VirtioDevice>,
         notices: Arc<Notices>,
-        prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
+        prepare: impl FnOnce() -> Result<(), JailError> + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(Event::new()?);
         let counters = device.queues().iter().map(|q| (q.name(), Arc::clone(q.served()))).collect();
