@@ -38,12 +38,14 @@ impl Vmm {
         ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_chitin-vmm"));
         let number = theirs.as_raw_fd();
-        // SAFETY: dup2 is async-signal-safe; descriptor 3 of the child belongs to nobody yet.
+        // SAFETY: dup2 and fcntl are async-signal-safe; descriptor 3 of the child belongs to nobody yet.
         unsafe {
-            command.pre_exec(move || match libc::dup2(number, 3) {
-                3 if number == 3 => Ok(drop(libc::fcntl(3, libc::F_SETFD, 0))),
-                3 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+            command.pre_exec(move || {
+                // A descriptor that is 3 already keeps its close-on-exec flag through dup2.
+                if libc::dup2(number, 3) != 3 || libc::fcntl(3, libc::F_SETFD, 0) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
             });
         }
         let child = command.spawn().unwrap();
