@@ -15,6 +15,7 @@ pub mod control;
 pub mod exec;
 pub mod fs;
 pub mod ipc;
+pub mod log;
 pub mod mm;
 pub mod net;
 pub mod platform;
@@ -30,12 +31,12 @@ pub mod wait;
 ///
 /// Brings up the root file systems and the control channel, and serves until the machine is powered off.
 pub fn main(sleeper: &chitin_core::sleep::Sleeper) {
-    platform::get().log(&alloc::format!(
+    log::write(&alloc::format!(
         "Linux version {}",
         abi::version::proc_version().trim_start_matches("Linux version ")
     ));
     if let Err(errno) = control::serve(sleeper) {
-        platform::get().log(&alloc::format!("sentry: control channel: {}\n", errno.text()));
+        log::write(&alloc::format!("sentry: control channel: {}\n", errno.text()));
     }
     platform::get().power_off(chitin_proto::layout::PowerOff::Orderly);
 }

@@ -43,3 +43,8 @@ pub(crate) fn get() -> Option<&'static dyn Hooks> {
 pub fn now_ns() -> u64 {
     get().map_or(0, Hooks::now_ns)
 }
+
+/// Index of the CPU that runs the caller; 0 before [`install`].
+pub fn cpu() -> usize {
+    get().map_or(0, Hooks::cpu)
+}

@@ -2,6 +2,7 @@
 
 mod args;
 pub mod attrs;
+pub mod creds;
 mod descriptor;
 pub mod dirs;
 pub mod epoll;
@@ -11,6 +12,7 @@ pub mod fds;
 pub mod files;
 pub mod futex;
 pub mod ids;
+pub mod limits;
 pub mod memory;
 pub mod names;
 pub mod opens;
@@ -19,10 +21,13 @@ mod place;
 pub mod poll;
 pub mod process;
 pub mod row;
+pub mod sched;
 pub mod signals;
 pub mod stats;
 mod strace;
+pub mod system;
 pub mod table;
+pub mod thread;
 pub mod time;
 pub mod timers;
 

@@ -2,7 +2,6 @@
 
 use super::row::Row;
 use super::{Failure, SysResult};
-use crate::platform;
 use crate::task::Task;
 use alloc::string::String;
 use core::fmt::Write;
@@ -19,5 +18,5 @@ pub(super) fn print(task: &Task, row: &Row, arguments: [u64; 6], result: SysResu
         Err(Failure::Errno(errno)) => writeln!(line, ") = -{errno:?}"),
         Err(Failure::Interrupted) => writeln!(line, ") = ? interrupted"),
     };
-    platform::get().log(&line);
+    crate::log::write(&line);
 }

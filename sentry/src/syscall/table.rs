@@ -8,16 +8,22 @@ use super::row::{Restart, Row, Support};
 
 /// The families. Add yours.
 const FAMILIES: &[&[Row]] = &[
+    super::creds::ROWS,
     super::ids::ROWS,
     super::memory::ROWS,
+    super::limits::ROWS,
     super::process::ROWS,
+    super::sched::ROWS,
     super::signals::ROWS,
     super::files::ROWS,
+    super::exec::ROWS,
     super::fds::ROWS,
     super::opens::ROWS,
     super::stats::ROWS,
     super::dirs::ROWS,
     super::attrs::ROWS,
+    super::system::ROWS,
+    super::thread::ROWS,
     super::pipes::ROWS,
     super::poll::ROWS,
     super::epoll::ROWS,

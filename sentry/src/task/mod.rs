@@ -33,7 +33,7 @@ pub fn now_ns() -> u64 {
 /// The task met a limit of memory that nothing could be reclaimed for: its process is killed.
 pub(crate) fn out_of_memory(task: &Task) {
     let process = task.process();
-    crate::platform::get().log(&alloc::format!(
+    crate::log::write(&alloc::format!(
         "sentry: out of memory: killed process {} of container {}\n",
         process.pid(),
         process.container.id()

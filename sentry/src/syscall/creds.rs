@@ -1,0 +1,339 @@
+//! User and group ids, groups, capabilities (credentials(7), capabilities(7)).
+
+use super::row::{Restart::Never, Row, Support::Full, row};
+use super::{Cx, SysResult};
+use crate::abi::Errno;
+use crate::security::exec::securebits;
+use crate::security::{ALL_CAPABILITIES, Capability, Creds};
+use crate::user::UserPtr;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The rows of this family.
+pub const ROWS: &[Row] = &[
+    row!(102, "getuid", 0, getuid, Never, Full),
+    row!(104, "getgid", 0, getgid, Never, Full),
+    row!(105, "setuid", 1, setuid, Never, Full),
+    row!(106, "setgid", 1, setgid, Never, Full),
+    row!(107, "geteuid", 0, geteuid, Never, Full),
+    row!(108, "getegid", 0, getegid, Never, Full),
+    row!(113, "setreuid", 2, setreuid, Never, Full),
+    row!(114, "setregid", 2, setregid, Never, Full),
+    row!(115, "getgroups", 2, getgroups, Never, Full),
+    row!(116, "setgroups", 2, setgroups, Never, Full),
+    row!(117, "setresuid", 3, setresuid, Never, Full),
+    row!(118, "getresuid", 3, getresuid, Never, Full),
+    row!(119, "setresgid", 3, setresgid, Never, Full),
+    row!(120, "getresgid", 3, getresgid, Never, Full),
+    row!(122, "setfsuid", 1, setfsuid, Never, Full),
+    row!(123, "setfsgid", 1, setfsgid, Never, Full),
+    row!(125, "capget", 2, capget, Never, Full),
+    row!(126, "capset", 2, capset, Never, Full),
+];
+
+/// "Leave it as it is."
+const KEEP: u32 = u32::MAX;
+const NGROUPS_MAX: usize = 65536;
+
+fn getuid(cx: &mut Cx<'_>) -> SysResult {
+    Ok(cx.task.creds().uid as usize)
+}
+
+fn geteuid(cx: &mut Cx<'_>) -> SysResult {
+    Ok(cx.task.creds().euid as usize)
+}
+
+fn getgid(cx: &mut Cx<'_>) -> SysResult {
+    Ok(cx.task.creds().gid as usize)
+}
+
+fn getegid(cx: &mut Cx<'_>) -> SysResult {
+    Ok(cx.task.creds().egid as usize)
+}
+
+/// What a change of user ids does to capabilities (capabilities(7), "Effect of user ID changes").
+fn fix_capabilities(old: &Creds, new: &mut Creds) {
+    if old.securebits & securebits::NO_SETUID_FIXUP != 0 {
+        return;
+    }
+    let any_root = |creds: &Creds| creds.uid == 0 || creds.euid == 0 || creds.suid == 0;
+    if any_root(old) && !any_root(new) {
+        if old.securebits & securebits::KEEP_CAPS == 0 {
+            new.permitted = 0;
+            new.effective = 0;
+        }
+        new.ambient = 0;
+    }
+    if old.euid == 0 && new.euid != 0 {
+        new.effective = 0;
+    }
+    if old.euid != 0 && new.euid == 0 {
+        new.effective = new.permitted;
+    }
+}
+
+/// Capabilities that belong to the file system user id.
+const FS_CAPABILITIES: u64 = 1 << Capability::Chown as u8
+    | 1 << Capability::DacOverride as u8
+    | 1 << Capability::DacReadSearch as u8
+    | 1 << Capability::Fowner as u8
+    | 1 << Capability::Fsetid as u8
+    | 1 << Capability::LinuxImmutable as u8
+    | 1 << Capability::MacOverride as u8
+    | 1 << Capability::Mknod as u8;
+
+fn commit(cx: &Cx<'_>, old: &Creds, mut new: Creds) -> SysResult {
+    fix_capabilities(old, &mut new);
+    if (new.euid, new.egid) != (old.euid, old.egid) {
+        cx.task.process().dumpable.store(0, core::sync::atomic::Ordering::Relaxed);
+        cx.task.parent_death_signal.store(0, core::sync::atomic::Ordering::Relaxed);
+    }
+    cx.task.set_creds(new);
+    Ok(0)
+}
+
+fn setuid(cx: &mut Cx<'_>, uid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let mut new = (*old).clone();
+    if uid == KEEP {
+        return Err(Errno::EINVAL.into());
+    }
+    if old.has(Capability::Setuid) {
+        (new.uid, new.suid) = (uid, uid);
+    } else if uid != old.uid && uid != old.suid {
+        return Err(Errno::EPERM.into());
+    }
+    (new.euid, new.fsuid) = (uid, uid);
+    commit(cx, &old, new)
+}
+
+fn setgid(cx: &mut Cx<'_>, gid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let mut new = (*old).clone();
+    if gid == KEEP {
+        return Err(Errno::EINVAL.into());
+    }
+    if old.has(Capability::Setgid) {
+        (new.gid, new.sgid) = (gid, gid);
+    } else if gid != old.gid && gid != old.sgid {
+        return Err(Errno::EPERM.into());
+    }
+    (new.egid, new.fsgid) = (gid, gid);
+    commit(cx, &old, new)
+}
+
+/// Whether every given id is one of those that an unprivileged caller may take.
+fn permitted(given: &[u32], own: &[u32], privileged: bool) -> Result<(), Errno> {
+    let fine = privileged || given.iter().all(|id| *id == KEEP || own.contains(id));
+    if fine { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn or(given: u32, current: u32) -> u32 {
+    if given == KEEP { current } else { given }
+}
+
+fn setreuid(cx: &mut Cx<'_>, uid: u32, euid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let privileged = old.has(Capability::Setuid);
+    permitted(&[uid], &[old.uid, old.euid], privileged)?;
+    permitted(&[euid], &[old.uid, old.euid, old.suid], privileged)?;
+    let mut new = (*old).clone();
+    new.uid = or(uid, old.uid);
+    new.euid = or(euid, old.euid);
+    if uid != KEEP || (euid != KEEP && euid != old.uid) {
+        new.suid = new.euid;
+    }
+    new.fsuid = new.euid;
+    commit(cx, &old, new)
+}
+
+fn setregid(cx: &mut Cx<'_>, gid: u32, egid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let privileged = old.has(Capability::Setgid);
+    permitted(&[gid], &[old.gid, old.egid], privileged)?;
+    permitted(&[egid], &[old.gid, old.egid, old.sgid], privileged)?;
+    let mut new = (*old).clone();
+    new.gid = or(gid, old.gid);
+    new.egid = or(egid, old.egid);
+    if gid != KEEP || (egid != KEEP && egid != old.gid) {
+        new.sgid = new.egid;
+    }
+    new.fsgid = new.egid;
+    commit(cx, &old, new)
+}
+
+fn setresuid(cx: &mut Cx<'_>, uid: u32, euid: u32, suid: u32) -> SysResult {
+    let old = cx.task.creds();
+    permitted(&[uid, euid, suid], &[old.uid, old.euid, old.suid], old.has(Capability::Setuid))?;
+    let mut new = (*old).clone();
+    (new.uid, new.euid, new.suid) = (or(uid, old.uid), or(euid, old.euid), or(suid, old.suid));
+    new.fsuid = new.euid;
+    commit(cx, &old, new)
+}
+
+fn setresgid(cx: &mut Cx<'_>, gid: u32, egid: u32, sgid: u32) -> SysResult {
+    let old = cx.task.creds();
+    permitted(&[gid, egid, sgid], &[old.gid, old.egid, old.sgid], old.has(Capability::Setgid))?;
+    let mut new = (*old).clone();
+    (new.gid, new.egid, new.sgid) = (or(gid, old.gid), or(egid, old.egid), or(sgid, old.sgid));
+    new.fsgid = new.egid;
+    commit(cx, &old, new)
+}
+
+fn getresuid(cx: &mut Cx<'_>, uid: UserPtr<u32>, euid: UserPtr<u32>, suid: UserPtr<u32>) -> SysResult {
+    let creds = cx.task.creds();
+    cx.user().write(uid, &creds.uid)?;
+    cx.user().write(euid, &creds.euid)?;
+    cx.user().write(suid, &creds.suid)?;
+    Ok(0)
+}
+
+fn getresgid(cx: &mut Cx<'_>, gid: UserPtr<u32>, egid: UserPtr<u32>, sgid: UserPtr<u32>) -> SysResult {
+    let creds = cx.task.creds();
+    cx.user().write(gid, &creds.gid)?;
+    cx.user().write(egid, &creds.egid)?;
+    cx.user().write(sgid, &creds.sgid)?;
+    Ok(0)
+}
+
+fn setfsuid(cx: &mut Cx<'_>, uid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let own = [old.uid, old.euid, old.suid, old.fsuid];
+    if uid != KEEP && permitted(&[uid], &own, old.has(Capability::Setuid)).is_ok() {
+        let mut new = (*old).clone();
+        new.fsuid = uid;
+        if old.securebits & securebits::NO_SETUID_FIXUP == 0 {
+            if old.fsuid == 0 && uid != 0 {
+                new.effective &= !FS_CAPABILITIES;
+            } else if old.fsuid != 0 && uid == 0 {
+                new.effective |= new.permitted & FS_CAPABILITIES;
+            }
+        }
+        cx.task.set_creds(new);
+    }
+    Ok(old.fsuid as usize)
+}
+
+fn setfsgid(cx: &mut Cx<'_>, gid: u32) -> SysResult {
+    let old = cx.task.creds();
+    let own = [old.gid, old.egid, old.sgid, old.fsgid];
+    if gid != KEEP && permitted(&[gid], &own, old.has(Capability::Setgid)).is_ok() {
+        cx.task.set_creds(Creds { fsgid: gid, ..(*old).clone() });
+    }
+    Ok(old.fsgid as usize)
+}
+
+fn getgroups(cx: &mut Cx<'_>, room: i32, to: UserPtr<u32>) -> SysResult {
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let groups = cx.task.creds().groups.clone();
+    if room > 0 {
+        if groups.len() > room {
+            return Err(Errno::EINVAL.into());
+        }
+        cx.user().write_bytes(to.addr(), groups.as_slice().as_bytes())?;
+    }
+    Ok(groups.len())
+}
+
+fn setgroups(cx: &mut Cx<'_>, count: i32, from: UserPtr<u32>) -> SysResult {
+    let old = cx.task.creds();
+    if !old.has(Capability::Setgid) {
+        return Err(Errno::EPERM.into());
+    }
+    let count = usize::try_from(count).ok().filter(|count| *count <= NGROUPS_MAX).ok_or(Errno::EINVAL)?;
+    let mut groups: Vec<u32> = cx.user().read_array(from, count)?;
+    groups.sort_unstable();
+    cx.task.set_creds(Creds { groups: Arc::new(groups), ..(*old).clone() });
+    Ok(0)
+}
+
+/// `struct __user_cap_header_struct`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const VERSION_1: u32 = 0x1998_0330;
+const VERSION_2: u32 = 0x2007_1026;
+const VERSION_3: u32 = 0x2008_0522;
+
+/// Reads the header; how many data structures follow.
+fn cap_header(cx: &Cx<'_>, header: UserPtr<CapHeader>) -> Result<(CapHeader, usize), Errno> {
+    let mut found = cx.user().read(header)?;
+    match found.version {
+        VERSION_1 => Ok((found, 1)),
+        VERSION_2 | VERSION_3 => Ok((found, 2)),
+        _ => {
+            found.version = VERSION_3;
+            cx.user().write(header, &found)?;
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a set")]
+fn halves(set: u64) -> [u32; 2] {
+    [set as u32, (set >> 32) as u32]
+}
+
+fn capget(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -> SysResult {
+    let (found, count) = match cap_header(cx, header) {
+        // Asking for the version alone is no error.
+        Err(Errno::EINVAL) if data.is_null() => return Ok(0),
+        other => other?,
+    };
+    let pid = u32::try_from(found.pid).map_err(|_| Errno::EINVAL)?;
+    let creds = match pid {
+        0 => cx.task.creds(),
+        pid => cx.task.container().task(pid).ok_or(Errno::ESRCH)?.creds(),
+    };
+    if data.is_null() {
+        return Ok(0);
+    }
+    let sets = [creds.effective, creds.permitted, creds.inheritable].map(halves);
+    let [effective, permitted, inheritable] = sets;
+    let all = effective.iter().zip(permitted).zip(inheritable).take(count);
+    for (at, ((effective, permitted), inheritable)) in all.enumerate() {
+        cx.user().write(data.element(at)?, &CapData { effective: *effective, permitted, inheritable })?;
+    }
+    Ok(0)
+}
+
+fn capset(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -> SysResult {
+    let (found, count) = cap_header(cx, header)?;
+    if found.pid != 0 && u32::try_from(found.pid).ok() != Some(cx.task.tid()) {
+        return Err(Errno::EPERM.into());
+    }
+    let [mut effective, mut permitted, mut inheritable] = [0u64; 3];
+    for (at, part) in cx.user().read_array(data, count)?.iter().enumerate() {
+        effective |= u64::from(part.effective) << (32 * at);
+        permitted |= u64::from(part.permitted) << (32 * at);
+        inheritable |= u64::from(part.inheritable) << (32 * at);
+    }
+    let [effective, permitted, inheritable] =
+        [effective, permitted, inheritable].map(|set| set & ALL_CAPABILITIES);
+    let old = cx.task.creds();
+    let raises_inheritable = inheritable & !(old.inheritable | old.permitted) != 0;
+    let bad = (raises_inheritable && !old.has(Capability::Setpcap))
+        || inheritable & !(old.inheritable | old.bounding) != 0
+        || permitted & !old.permitted != 0
+        || effective & !permitted != 0;
+    if bad {
+        return Err(Errno::EPERM.into());
+    }
+    let ambient = old.ambient & permitted & inheritable;
+    cx.task.set_creds(Creds { effective, permitted, inheritable, ambient, ..(*old).clone() });
+    Ok(0)
+}
