@@ -1,5 +1,6 @@
 //! System calls: how handlers are called and what they return. Handlers live in family files.
 
+mod ancillary;
 mod args;
 pub mod attrs;
 pub mod creds;
@@ -14,6 +15,7 @@ pub mod futex;
 pub mod ids;
 pub mod limits;
 pub mod memory;
+pub mod messages;
 pub mod names;
 pub mod opens;
 pub mod pipes;
@@ -24,6 +26,7 @@ pub mod row;
 pub mod sched;
 pub mod signals;
 pub mod stats;
+pub mod sockets;
 mod strace;
 pub mod system;
 pub mod table;

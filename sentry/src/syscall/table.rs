@@ -31,6 +31,8 @@ const FAMILIES: &[&[Row]] = &[
     super::futex::ROWS,
     super::time::ROWS,
     super::timers::ROWS,
+    super::sockets::ROWS,
+    super::messages::ROWS,
 ];
 
 /// The table, indexed by number.

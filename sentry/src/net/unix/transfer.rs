@@ -97,6 +97,7 @@ impl Unix {
         message: &mut Outgoing,
         len: usize,
     ) -> Result<(), Stop> {
+        let start = from.done();
         let mut data = chain::Chain::default();
         let taken = data.take(from, len);
         if data.len() == 0 {
@@ -106,7 +107,7 @@ impl Unix {
                 (Ok(_), None) => Stop::WouldBlock,
             });
         }
-        self.queue(peer, data, message)
+        self.queue(peer, data, message).inspect_err(|_| from.rewind(start))
     }
 
     /// Puts a message into the peer's inbox.

@@ -1,0 +1,143 @@
+//! Control messages of sendmsg(2) and recvmsg(2) (cmsg(3)): `SCM_RIGHTS` and `SCM_CREDENTIALS`.
+
+use super::descriptor::{self, CLOEXEC};
+use super::{Cx, Fd};
+use crate::abi::Errno;
+use crate::fs::OpenFile;
+use crate::net::socket::{MsgFlags, Outgoing, Ucred};
+use crate::net::unix::rights::MAX_FDS;
+use crate::security::Capability;
+use crate::user::UserAddr;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+const SCM_CREDENTIALS: i32 = 2;
+/// Bytes of `struct cmsghdr`.
+const HEADER: usize = 16;
+/// Control bytes of one message (`/proc/sys/net/core/optmem_max`).
+const MAX_CONTROL: u64 = 20480;
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// Reads the control messages at `at` into `message`.
+///
+/// # Errors
+/// `EINVAL` for what is not well-formed or not known, `EBADF`, `EPERM` for credentials of others, `ENOBUFS`.
+pub(super) fn read(cx: &Cx<'_>, at: UserAddr, len: u64, message: &mut Outgoing) -> Result<(), Errno> {
+    if at.is_null() || len == 0 {
+        return Ok(());
+    }
+    if len > MAX_CONTROL {
+        return Err(Errno::ENOBUFS);
+    }
+    let mut control = vec![0; usize::try_from(len).map_err(|_| Errno::EINVAL)?];
+    cx.user().read_bytes(at, &mut control)?;
+    let mut rest = control.as_slice();
+    while rest.len() >= HEADER {
+        let total = rest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let total = usize::try_from(total).ok().filter(|total| (HEADER..=rest.len()).contains(total));
+        let total = total.ok_or(Errno::EINVAL)?;
+        let level = word(rest, 8).unwrap_or(0).cast_signed();
+        let kind = word(rest, 12).unwrap_or(0).cast_signed();
+        let data = rest.get(HEADER..total).unwrap_or_default();
+        match (level, kind) {
+            (SOL_SOCKET, SCM_RIGHTS) => {
+                for number in data.chunks_exact(4) {
+                    let fd = word(number, 0).unwrap_or(0).cast_signed();
+                    // O_PATH descriptors may be sent too.
+                    message.rights.push(cx.files.get(Fd(fd))?);
+                    if message.rights.len() > MAX_FDS {
+                        return Err(Errno::EINVAL);
+                    }
+                }
+            }
+            (SOL_SOCKET, SCM_CREDENTIALS) => {
+                let [Some(pid), Some(uid), Some(gid)] = [0, 4, 8].map(|at| word(data, at)) else {
+                    return Err(Errno::EINVAL);
+                };
+                message.creds = check(cx, Ucred { pid, uid, gid })?;
+            }
+            (SOL_SOCKET, _) => return Err(Errno::EINVAL),
+            _ => {}
+        }
+        rest = rest.get(total.next_multiple_of(8)..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Whether the caller may say that it is `claimed`.
+fn check(cx: &Cx<'_>, claimed: Ucred) -> Result<Ucred, Errno> {
+    let creds = cx.task.creds();
+    let pid = claimed.pid == cx.task.pid() || creds.has(Capability::SysAdmin);
+    let uid = [creds.uid, creds.euid, creds.suid].contains(&claimed.uid) || creds.has(Capability::Setuid);
+    let gid = [creds.gid, creds.egid, creds.sgid].contains(&claimed.gid) || creds.has(Capability::Setgid);
+    if !(pid && uid && gid) {
+        return Err(Errno::EPERM);
+    }
+    if cx.task.container().process(claimed.pid).is_none() {
+        return Err(Errno::ESRCH);
+    }
+    Ok(claimed)
+}
+
+fn header(total: usize, kind: i32) -> Vec<u8> {
+    let mut bytes = (total as u64).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&SOL_SOCKET.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes
+}
+
+/// Writes control messages to `at`, giving descriptors to the received files. Returns the bytes used, and whether something
+/// did not fit.
+///
+/// # Errors
+/// `EFAULT`.
+pub(super) fn write(
+    cx: &Cx<'_>,
+    at: UserAddr,
+    room: u64,
+    creds: Option<Ucred>,
+    rights: Vec<Arc<OpenFile>>,
+    flags: MsgFlags,
+) -> Result<(u64, bool), Errno> {
+    let room = if at.is_null() { 0 } else { usize::try_from(room).unwrap_or(usize::MAX) };
+    let mut control = Vec::new();
+    let mut cut = false;
+    if let Some(creds) = creds {
+        if room >= HEADER + 12 {
+            control.extend_from_slice(&header(HEADER + 12, SCM_CREDENTIALS));
+            control.extend_from_slice(&creds.to_bytes());
+            control.resize(control.len().next_multiple_of(8).min(room), 0);
+        } else {
+            cut = true;
+        }
+    }
+    if !rights.is_empty() {
+        let fits = room.saturating_sub(control.len() + HEADER) / 4;
+        let mut numbers = Vec::new();
+        let close_on_exec = if flags.contains(MsgFlags::CMSG_CLOEXEC) { CLOEXEC } else { 0 };
+        cut |= rights.len() > fits;
+        for file in rights.into_iter().take(fits) {
+            match descriptor::install_file(cx, file, close_on_exec) {
+                Ok(fd) => numbers.push(fd.0),
+                Err(_) => {
+                    cut = true;
+                    break;
+                }
+            }
+        }
+        if !numbers.is_empty() {
+            let total = HEADER + 4 * numbers.len();
+            control.extend_from_slice(&header(total, SCM_RIGHTS));
+            numbers.iter().for_each(|number| control.extend_from_slice(&number.to_ne_bytes()));
+            control.resize(control.len().next_multiple_of(8).min(room), 0);
+        }
+    }
+    cx.user().write_bytes(at, &control)?;
+    Ok((control.len() as u64, cut))
+}

@@ -1,0 +1,356 @@
+//! socket, socketpair, bind, listen, accept, accept4, connect, getsockname, getpeername, shutdown, getsockopt, setsockopt.
+
+use super::descriptor::{self, CLOEXEC, NONBLOCK, READ_WRITE};
+use super::row::{Restart, Row, Support, row};
+use super::{Cx, Failure, Fd, SysResult};
+use crate::abi::Errno;
+use crate::abi::time::Timeval;
+use crate::fs::OpenFile;
+use crate::fs::lookup::{Follow, Resolve, Walker};
+use crate::fs::node::NewNode;
+use crate::fs::permission::{self, Want};
+use crate::fs::stream::Caller;
+use crate::fs::{FsCx, Node, names};
+use crate::net::address::{AF_UNIX, MAX_LEN};
+use crate::net::socket::{self, Shutdown, SocketFile, Ucred};
+use crate::net::unix::{Name, Unix};
+use crate::net::{Address, Socket, SocketType};
+use crate::user::{UserAddr, UserPtr};
+use crate::wait::{Blocked, Pollable, Stop, block_on};
+use alloc::sync::Arc;
+use alloc::vec;
+
+const FAMILIES: &str = "AF_UNIX only; AF_INET, AF_INET6, AF_NETLINK and the others answer EAFNOSUPPORT";
+const OPTIONS: &str = "the options of AF_UNIX sockets";
+
+/// The family's rows.
+pub const ROWS: &[Row] = &[
+    row!(41, "socket", 3, socket_call, Restart::Never, Support::Partial(FAMILIES)),
+    row!(42, "connect", 3, connect, Restart::Sa, Support::Full),
+    row!(43, "accept", 3, accept, Restart::Sa, Support::Full),
+    row!(48, "shutdown", 2, shutdown, Restart::Never, Support::Full),
+    row!(49, "bind", 3, bind, Restart::Never, Support::Full),
+    row!(50, "listen", 2, listen, Restart::Never, Support::Full),
+    row!(51, "getsockname", 3, getsockname, Restart::Never, Support::Full),
+    row!(52, "getpeername", 3, getpeername, Restart::Never, Support::Full),
+    row!(53, "socketpair", 4, socketpair, Restart::Never, Support::Partial(FAMILIES)),
+    row!(54, "setsockopt", 5, setsockopt, Restart::Never, Support::Partial(OPTIONS)),
+    row!(55, "getsockopt", 5, getsockopt, Restart::Never, Support::Partial(OPTIONS)),
+    row!(288, "accept4", 4, accept4, Restart::Sa, Support::Full),
+];
+
+/// The open file of a socket.
+///
+/// # Errors
+/// `EBADF`, `ENOTSOCK`.
+pub(super) fn open_socket(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
+    let file = descriptor::file(cx, fd)?;
+    socket::of(&file)?;
+    Ok(file)
+}
+
+/// Who calls, for the other side to see.
+pub(super) fn ucred(cx: &Cx<'_>) -> Ucred {
+    let creds = cx.task.creds();
+    Ucred { pid: cx.task.pid(), uid: creds.euid, gid: creds.egid }
+}
+
+/// Runs a socket operation, waiting at `source` when it must and may; a time limit of 0 is none. Faults are resolved.
+pub(super) fn run<T>(
+    cx: &Cx<'_>,
+    source: &dyn Pollable,
+    wait: Wait,
+    mut op: impl FnMut() -> Result<T, Stop>,
+) -> Result<T, Failure> {
+    let deadline_ns = match wait {
+        Wait::No => None,
+        Wait::For(0) => None,
+        Wait::For(timeout_ns) => Some(cx.sleeper.now_ns().saturating_add(timeout_ns)),
+    };
+    loop {
+        let result = if wait == Wait::No {
+            op().map_err(|stop| match stop {
+                Stop::WouldBlock => Blocked::Errno(Errno::EAGAIN),
+                Stop::Fault(fault) => Blocked::Fault(fault),
+                Stop::Errno(errno) => Blocked::Errno(errno),
+            })
+        } else {
+            block_on(&cx.waiter(), source, deadline_ns, &mut op)
+        };
+        match result {
+            Ok(value) => return Ok(value),
+            Err(Blocked::Fault(fault)) => {
+                cx.mm.resolve_fault(cx.sleeper, fault.addr, fault.access).map_err(|_| Errno::EFAULT)?;
+            }
+            Err(Blocked::TimedOut) => return Err(Errno::EAGAIN.into()),
+            // With a time limit, a call is not restarted: it would wait anew.
+            Err(Blocked::Interrupted) if deadline_ns.is_some() => return Err(Errno::EINTR.into()),
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
+/// Whether a socket operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It fails with `EAGAIN` instead.
+    No,
+    /// For so many ns; 0 is for ever.
+    For(u64),
+}
+
+impl Wait {
+    pub(super) fn new(file: &OpenFile, timeout_ns: u64) -> Self {
+        if file.flags() & NONBLOCK != 0 { Self::No } else { Self::For(timeout_ns) }
+    }
+}
+
+fn socket_type(kind: u32, flags: &mut u32) -> Result<SocketType, Errno> {
+    *flags = kind & (CLOEXEC | NONBLOCK);
+    match kind & !(CLOEXEC | NONBLOCK) {
+        1 => Ok(SocketType::Stream),
+        // Linux gives a datagram socket to who asks for a raw one.
+        2 | 3 => Ok(SocketType::Datagram),
+        5 => Ok(SocketType::SeqPacket),
+        0 | 4 | 6..=10 => Err(Errno::ESOCKTNOSUPPORT),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn check_family(family: i32, protocol: i32) -> Result<(), Errno> {
+    if family != i32::from(AF_UNIX) {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    if protocol != 0 && protocol != i32::from(AF_UNIX) { Err(Errno::EPROTONOSUPPORT) } else { Ok(()) }
+}
+
+fn open(cx: &Cx<'_>, socket: Arc<dyn Socket>, flags: u32) -> Result<Fd, Errno> {
+    descriptor::install(cx, SocketFile::new(socket, ucred(cx)), flags | READ_WRITE)
+}
+
+fn socket_call(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32) -> SysResult {
+    let mut flags = 0;
+    let kind = socket_type(kind, &mut flags);
+    check_family(family, protocol)?;
+    descriptor::number(open(cx, Unix::new(kind?), flags)?)
+}
+
+fn socketpair(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32, fds: UserPtr<[i32; 2]>) -> SysResult {
+    let mut flags = 0;
+    let kind = socket_type(kind, &mut flags)?;
+    check_family(family, protocol)?;
+    let (one, other) = Unix::pair(kind, ucred(cx));
+    let one = open(cx, one, flags)?;
+    let result = open(cx, other, flags).and_then(|other| {
+        cx.user().write(fds, &[one.0, other.0]).inspect_err(|_| drop(cx.files.remove(other)))
+    });
+    if let Err(errno) = result {
+        drop(cx.files.remove(one));
+        return Err(errno.into());
+    }
+    Ok(0)
+}
+
+/// Reads `struct sockaddr`.
+pub(super) fn read_address(cx: &Cx<'_>, at: UserAddr, len: u32) -> Result<Address, Errno> {
+    let len = usize::try_from(len.cast_signed()).map_err(|_| Errno::EINVAL)?;
+    if len > MAX_LEN {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0; len];
+    cx.user().read_bytes(at, &mut bytes)?;
+    Address::from_bytes(&bytes)
+}
+
+/// Writes `struct sockaddr` as far as there is room, and its whole length.
+pub(super) fn write_address(
+    cx: &Cx<'_>,
+    address: &Address,
+    at: UserAddr,
+    len: UserPtr<i32>,
+) -> Result<(), Errno> {
+    let room = usize::try_from(cx.user().read(len)?).map_err(|_| Errno::EINVAL)?;
+    let bytes = address.to_bytes();
+    cx.user().write_bytes(at, bytes.get(..room.min(bytes.len())).unwrap_or_default())?;
+    cx.user().write(len, &i32::try_from(bytes.len()).unwrap_or(0))
+}
+
+/// Runs `act` with the caller as the file system sees it.
+fn with_fs<T>(cx: &Cx<'_>, act: impl FnOnce(&FsCx<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
+    let creds = cx.task.creds();
+    let (pid, tid) = (cx.task.pid(), cx.task.tid());
+    let (pgid, sid) = cx.task.process().group_and_session();
+    let caller = Caller { pid, tid, pgid, sid };
+    act(&FsCx { sleeper: cx.sleeper, interrupt: &**cx.task, creds: &creds, caller })
+}
+
+/// Fills in the node of a path that is to be connected or sent to.
+///
+/// # Errors
+/// As path_resolution(7); `ECONNREFUSED` when it is no socket.
+pub(super) fn find_name(cx: &Cx<'_>, address: Address) -> Result<Address, Errno> {
+    let Address::Unix(Name::Path(path, _)) = &address else { return Ok(address) };
+    let node: Arc<Node> = with_fs(cx, |fs| {
+        let context = cx.task.fs();
+        let walker = Walker::new(fs, context.root(), context.cwd(), path, Resolve::empty())?;
+        let place = walker.target(Follow::Yes)?;
+        let node = place.node()?.clone();
+        permission::check_node(fs, &node, Want::WRITE)?;
+        Ok(node)
+    })?;
+    Ok(Address::Unix(Name::Path(path.clone(), Some(node))))
+}
+
+/// Makes the node of a path that a socket is to be bound to.
+///
+/// # Errors
+/// As mknod(2), with `EADDRINUSE` for a name that is there.
+fn make_name(cx: &Cx<'_>, address: Address) -> Result<Address, Errno> {
+    let Address::Unix(Name::Path(path, _)) = &address else { return Ok(address) };
+    let node = with_fs(cx, |fs| {
+        let context = cx.task.fs();
+        let mut walker = Walker::new(fs, context.root(), context.cwd(), path, Resolve::empty())?;
+        let (last, tail) = walker.parent()?;
+        let mode = 0o777 & !context.umask();
+        let dentry = names::create(fs, walker.at(), &last, tail, &NewNode::Socket, mode);
+        let dentry =
+            dentry.map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
+        dentry.node.clone().ok_or(Errno::EADDRINUSE)
+    })?;
+    Ok(Address::Unix(Name::Path(path.clone(), Some(node))))
+}
+
+fn bind(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    let socket = socket::of(&file)?.socket();
+    let address = read_address(cx, at, len)?;
+    if !matches!(socket.local(), Address::Unix(Name::Unnamed)) {
+        return Err(Errno::EINVAL.into());
+    }
+    socket.bind(&make_name(cx, address)?)?;
+    Ok(0)
+}
+
+fn listen(cx: &mut Cx<'_>, fd: Fd, backlog: i32) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    // Linux takes a negative backlog as the largest.
+    let backlog = usize::try_from(backlog).unwrap_or(usize::MAX);
+    socket::of(&file)?.socket().listen(backlog, ucred(cx))?;
+    Ok(0)
+}
+
+fn connect(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    let stream = socket::of(&file)?;
+    let address = find_name(cx, read_address(cx, at, len)?)?;
+    let creds = ucred(cx);
+    let wait = Wait::new(&file, stream.timeouts().send_ns);
+    let op = || stream.socket().try_connect(&address, creds);
+    match stream.socket().connect_source(&address) {
+        Some(source) => run(cx, &*source, wait, op)?,
+        None => run(cx, &*file, wait, op)?,
+    }
+    Ok(0)
+}
+
+fn accept(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>) -> SysResult {
+    accept4(cx, fd, at, len, 0)
+}
+
+fn accept4(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>, flags: u32) -> SysResult {
+    if flags & !(CLOEXEC | NONBLOCK) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = open_socket(cx, fd)?;
+    let stream = socket::of(&file)?;
+    let wait = Wait::new(&file, stream.timeouts().receive_ns);
+    let accepted = run(cx, &*file, wait, || stream.socket().try_accept())?;
+    let peer = accepted.peer().unwrap_or(Address::Unix(Name::Unnamed));
+    // From here on the connection is closed by dropping its file.
+    let fd = open(cx, accepted, flags)?;
+    if !at.is_null()
+        && let Err(errno) = write_address(cx, &peer, at, len)
+    {
+        drop(cx.files.remove(fd));
+        return Err(errno.into());
+    }
+    descriptor::number(fd)
+}
+
+fn getsockname(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    write_address(cx, &socket::of(&file)?.socket().local(), at, len)?;
+    Ok(0)
+}
+
+fn getpeername(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    write_address(cx, &socket::of(&file)?.socket().peer()?, at, len)?;
+    Ok(0)
+}
+
+fn shutdown(cx: &mut Cx<'_>, fd: Fd, how: i32) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    let how = match how {
+        0 => Shutdown::Read,
+        1 => Shutdown::Write,
+        2 => Shutdown::Both,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    socket::of(&file)?.socket().shutdown(how)?;
+    Ok(0)
+}
+
+const SOL_SOCKET: i32 = 1;
+const SO_RCVTIMEO: i32 = 20;
+const SO_SNDTIMEO: i32 = 21;
+/// Bytes of an option that is looked at.
+const MAX_OPTION: usize = 256;
+
+fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: i32) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    let stream = socket::of(&file)?;
+    let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if level == SOL_SOCKET && matches!(name, SO_RCVTIMEO | SO_SNDTIMEO) {
+        if len < size_of::<Timeval>() {
+            return Err(Errno::EINVAL.into());
+        }
+        let value = cx.user().read(UserPtr::<Timeval>::new(at))?;
+        if !(0..1_000_000).contains(&value.usec) {
+            return Err(Errno::EDOM.into());
+        }
+        // Negative seconds: as soon as possible, which here is 1 ns.
+        let timeout_ns = value.to_ns().unwrap_or(1);
+        let mut timeouts = stream.timeouts();
+        if name == SO_RCVTIMEO {
+            timeouts.receive_ns = timeout_ns;
+        } else {
+            timeouts.send_ns = timeout_ns;
+        }
+        stream.set_timeouts(timeouts);
+        return Ok(0);
+    }
+    let mut value = vec![0; len.min(MAX_OPTION)];
+    cx.user().read_bytes(at, &mut value)?;
+    stream.socket().set_option(level, name, &value)?;
+    Ok(0)
+}
+
+fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: UserPtr<i32>) -> SysResult {
+    let file = open_socket(cx, fd)?;
+    let stream = socket::of(&file)?;
+    let room = usize::try_from(cx.user().read(len)?).map_err(|_| Errno::EINVAL)?;
+    let timeval = |ns: u64| {
+        let value = Timeval::from_ns(ns);
+        [value.sec.to_ne_bytes(), value.usec.to_ne_bytes()].concat()
+    };
+    let value = match (level, name) {
+        (SOL_SOCKET, SO_RCVTIMEO) => timeval(stream.timeouts().receive_ns),
+        (SOL_SOCKET, SO_SNDTIMEO) => timeval(stream.timeouts().send_ns),
+        _ => stream.socket().option(level, name)?,
+    };
+    let part = value.get(..room.min(value.len())).unwrap_or_default();
+    cx.user().write_bytes(at, part)?;
+    cx.user().write(len, &i32::try_from(part.len()).unwrap_or(0))?;
+    Ok(0)
+}
