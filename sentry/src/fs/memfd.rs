@@ -2,7 +2,7 @@
 
 use crate::abi::Errno;
 use crate::abi::file::{O_LARGEFILE, O_RDWR};
-use crate::fs::node::{NewNode, S_ISGID, S_ISUID};
+use crate::fs::node::{S_ISGID, S_ISUID};
 use crate::fs::node_state::WriteAccess;
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::{Dentry, DirNode, FileBody, FsCx, Mount, MountFlags, OpenFile, Path, SetAttr};
@@ -96,7 +96,6 @@ fn unnamed(cx: &FsCx<'_>, fs: &Arc<TmpFs>, mode: u32) -> Result<Arc<crate::fs::N
     use crate::fs::FileSystem;
     let root = fs.root();
     let dir: &Arc<dyn DirNode> = root.dir()?;
-    let _ = NewNode::File;
     let node = dir.create_unnamed(cx, mode)?;
     node.ops.set_attr(cx, &SetAttr { mode: Some(mode & !(S_ISUID | S_ISGID)), ..SetAttr::default() })?;
     Ok(node)

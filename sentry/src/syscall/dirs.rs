@@ -6,7 +6,7 @@ use super::row::{Restart, Row, Support, row};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW};
-use crate::fs::lookup::{Follow, Tail};
+use crate::fs::lookup::Follow;
 use crate::fs::names::{self, Side};
 use crate::fs::node::{DirEntry, NewNode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK};
 use crate::fs::path::{self, Reach};
@@ -147,7 +147,6 @@ fn renameat2(cx: &mut Cx<'_>, from: Fd, path: UserAddr, to: Fd, new: UserAddr, f
     let from = Side { dir: &dir, last: &last, tail };
     let to = Side { dir: &new_dir, last: &new_last, tail: new_tail };
     names::rename(&scope.cx(cx), &from, &to, flags)?;
-    let _ = Tail::Plain;
     Ok(0)
 }
 

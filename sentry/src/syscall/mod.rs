@@ -16,6 +16,8 @@ pub mod ids;
 pub mod limits;
 pub mod memory;
 pub mod messages;
+pub mod ioctls;
+pub mod mounts;
 pub mod names;
 pub mod opens;
 pub mod pipes;
@@ -33,6 +35,8 @@ pub mod table;
 pub mod thread;
 pub mod time;
 pub mod timers;
+pub mod transfer;
+pub mod xattrs;
 
 use crate::abi::Errno;
 use crate::fs::FdTable;

@@ -1,6 +1,5 @@
 //! stat, statx, statfs, access, readlink and their kin.
 
-use super::descriptor;
 use super::place::{Empty, Scope, Target, read_path, read_path_or_null};
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Fd, SysResult};
@@ -14,7 +13,6 @@ use crate::fs::lookup::{self, Follow};
 use crate::fs::node::LinkTarget;
 use crate::fs::permission::{self, Want};
 use crate::fs::{Attr, Mount, MountFlags, NodeKind, Path, TimeSpec, path};
-use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -233,7 +231,6 @@ fn faccessat2(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, mode: u32, flags: u32) -
         Target::File(_) if want.is_empty() => {}
         Target::File(_) => permission::check(fs.creds, &target.attr(&fs)?, want)?,
     }
-    let _ = Capability::DacOverride;
     Ok(0)
 }
 
@@ -272,6 +269,5 @@ fn readlinkat(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, to: UserAddr, len: i32) 
 }
 
 fn readlink(cx: &mut Cx<'_>, path: UserAddr, to: UserAddr, len: i32) -> SysResult {
-    let _ = descriptor::CLOEXEC;
     readlinkat(cx, Fd(AT_FDCWD), path, to, len)
 }

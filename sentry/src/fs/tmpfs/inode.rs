@@ -3,6 +3,7 @@
 use super::Common;
 use crate::abi::Errno;
 use crate::cache::Mapping;
+use crate::fs::io::{KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE};
 use crate::fs::node::{Atime, LinkTarget, NewNode, S_IFDIR, S_IFREG, S_ISGID, SymlinkNode, dirent_kind};
 use crate::fs::xattr::Store;
 use crate::fs::{Attr, FileNode, FsCx, Node, NodeKind, NodeOps, OpenFile, SetAttr, TimeSpec};
@@ -365,6 +366,19 @@ impl FileNode for Inode {
     }
 
     fn sync(&self, _: &FsCx<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn allocate(&self, cx: &FsCx<'_>, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        let mapping = self.mapping_ref()?;
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {
+            mapping.punch(cx.sleeper, offset, end.min(mapping.size()).max(offset))?;
+        }
+        if mode & KEEP_SIZE == 0 && end > mapping.size() {
+            mapping.resize(end);
+        }
+        self.modified();
         Ok(())
     }
 

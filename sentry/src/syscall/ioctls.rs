@@ -1,0 +1,70 @@
+//! ioctl: what all descriptors know; the rest is for the stream behind them.
+
+use super::descriptor;
+use super::place::Scope;
+use super::row::{Restart, Row, Support, row};
+use super::{Cx, Fd, SysResult};
+use crate::abi::Errno;
+use crate::abi::file::{FASYNC, O_NONBLOCK};
+use crate::fs::stream::IoctlCx;
+use crate::fs::{FileBody, NodeKind};
+use crate::user::{UserAddr, UserPtr};
+
+/// The family's rows.
+pub const ROWS: &[Row] =
+    &[row!(16, "ioctl", 3, ioctl, Restart::Sa, Support::Partial("commands of terminals, sockets and pipes"))];
+
+const FIOCLEX: u32 = 0x5451;
+const FIONCLEX: u32 = 0x5450;
+const FIONBIO: u32 = 0x5421;
+const FIOASYNC: u32 = 0x5452;
+const FIOQSIZE: u32 = 0x5460;
+const FIONREAD: u32 = 0x541b;
+const FIGETBSZ: u32 = 2;
+
+fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
+    let file = descriptor::file(cx, fd)?;
+    let number = UserPtr::<i32>::new(UserAddr::new(argument));
+    let set_flag = |flag: u32| {
+        let on = cx.user().read(number)? != 0;
+        file.set_flags(if on { file.flags() | flag } else { file.flags() & !flag });
+        Ok(0)
+    };
+    match command {
+        FIOCLEX | FIONCLEX => {
+            cx.files.set_close_on_exec(fd, command == FIOCLEX)?;
+            return Ok(0);
+        }
+        FIONBIO => return set_flag(O_NONBLOCK),
+        FIOASYNC => return set_flag(FASYNC),
+        _ => {}
+    }
+    match file.body() {
+        FileBody::Stream(stream, _) => {
+            let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };
+            Ok(stream.ioctl(&context, command, argument)?)
+        }
+        FileBody::Node(node, _) => {
+            let scope = Scope::new(cx);
+            let attr = || node.ops.attr(&scope.cx(cx));
+            match (command, &node.kind) {
+                (FIONREAD, NodeKind::File(_)) => {
+                    let left = attr()?.size.saturating_sub(*file.position.lock(cx.sleeper));
+                    cx.user().write(number, &i32::try_from(left).unwrap_or(i32::MAX))?;
+                    Ok(0)
+                }
+                (FIGETBSZ, _) => {
+                    cx.user().write(number, &attr()?.blksize.cast_signed())?;
+                    Ok(0)
+                }
+                (FIOQSIZE, NodeKind::File(_) | NodeKind::Dir(_)) => {
+                    let size = attr()?.size.cast_signed();
+                    cx.user().write(UserPtr::<i64>::new(UserAddr::new(argument)), &size)?;
+                    Ok(0)
+                }
+                _ => Err(Errno::ENOTTY.into()),
+            }
+        }
+        FileBody::Path(_) => Err(Errno::EBADF.into()),
+    }
+}

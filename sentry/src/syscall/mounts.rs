@@ -1,0 +1,169 @@
+//! mount, umount2, pivot_root, and file handles, which there are none of.
+
+use super::place::{PATH_MAX, Scope, read_path};
+use super::row::{Restart, Row, Support, row};
+use super::{Cx, Fd, SysResult};
+use crate::abi::Errno;
+use crate::abi::file::AT_FDCWD;
+use crate::fs::lookup::Follow;
+use crate::fs::mount::{Depth, Unmount};
+use crate::fs::tmpfs::{Options, TmpFs};
+use crate::fs::{FileSystem, MountFlags, Path};
+use crate::security::Capability;
+use crate::user::UserAddr;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The family's rows.
+pub const ROWS: &[Row] = &[
+    row!(155, "pivot_root", 2, pivot_root, Restart::Never, Support::Partial("moves the caller's root only")),
+    row!(
+        165,
+        "mount",
+        5,
+        mount,
+        Restart::Never,
+        Support::Partial("tmpfs, bind, move, remount; propagation is private")
+    ),
+    row!(166, "umount2", 2, umount2, Restart::Never, Support::Partial("no MNT_EXPIRE")),
+    row!(
+        303,
+        "name_to_handle_at",
+        5,
+        name_to_handle_at,
+        Restart::Never,
+        Support::Partial("no file system has handles")
+    ),
+];
+
+const MS_REMOUNT: u32 = 32;
+const MS_BIND: u32 = 4096;
+const MS_MOVE: u32 = 8192;
+const MS_REC: u32 = 16384;
+const MS_SILENT: u32 = 32768;
+const MS_PROPAGATION: u32 = (1 << 17) | (1 << 18) | (1 << 19) | (1 << 20);
+const MS_MAGIC: u32 = 0xc0ed_0000;
+
+fn find(cx: &Cx<'_>, scope: &Scope, path: &[u8]) -> Result<Path, Errno> {
+    scope.find(cx, Fd(AT_FDCWD), path, Follow::Yes)
+}
+
+fn admin(scope: &Scope) -> Result<(), Errno> {
+    if scope.creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Flags of the mount, with relatime unless another word is given.
+fn mount_flags(flags: u32) -> MountFlags {
+    let mut flags = MountFlags::from_bits_truncate(flags);
+    if !flags.intersects(MountFlags::NO_ATIME | MountFlags::STRICT_ATIME) {
+        flags |= MountFlags::RELATIME;
+    }
+    flags
+}
+
+fn read_optional(cx: &Cx<'_>, from: UserAddr) -> Result<Vec<u8>, Errno> {
+    if from.is_null() { Ok(Vec::new()) } else { cx.user().read_cstr(from, PATH_MAX, Errno::EINVAL) }
+}
+
+fn new_fs(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
+    match kind {
+        b"tmpfs" | b"ramfs" => {
+            let options = Options::default().parse(options)?;
+            Ok(TmpFs::new(&cx.mm.budget(), &options))
+        }
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+fn mount(
+    cx: &mut Cx<'_>,
+    source: UserAddr,
+    target: UserAddr,
+    kind: UserAddr,
+    flags: u32,
+    data: UserAddr,
+) -> SysResult {
+    let kind = read_optional(cx, kind)?;
+    let source = read_optional(cx, source)?;
+    let data = read_optional(cx, data)?;
+    let target = read_path(cx, target)?;
+    let scope = Scope::new(cx);
+    let at = find(cx, &scope, &target)?;
+    admin(&scope)?;
+    let flags = if flags & 0xffff_0000 == MS_MAGIC { flags & 0xffff } else { flags } & !MS_SILENT;
+    let namespace = scope.fs.namespace();
+    if flags & MS_REMOUNT != 0 {
+        if at.mountpoint().is_none() && at != namespace.root() {
+            return Err(Errno::EINVAL.into());
+        }
+        if flags & MS_BIND == 0 {
+            at.mount.superblock.fs.remount(&data)?;
+        }
+        at.mount.set_flags(mount_flags(flags));
+    } else if flags & MS_BIND != 0 {
+        let from = find(cx, &scope, &source)?;
+        let depth = if flags & MS_REC != 0 { Depth::Tree } else { Depth::One };
+        namespace.bind(cx.sleeper, &from, depth, None, &at)?;
+    } else if flags & MS_PROPAGATION != 0 {
+        // Every mount is private, which is what "slave" without a master means too; "shared" has no effect.
+        if at.mountpoint().is_none() && at != namespace.root() {
+            return Err(Errno::EINVAL.into());
+        }
+    } else if flags & MS_MOVE != 0 {
+        let from = find(cx, &scope, &source)?;
+        namespace.move_mount(cx.sleeper, &from, &at)?;
+    } else {
+        let fs = new_fs(cx, &kind, &data)?;
+        namespace.mount(cx.sleeper, fs, &source, mount_flags(flags), &at)?;
+    }
+    Ok(0)
+}
+
+fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
+    const MNT_FORCE: u32 = 1;
+    const MNT_DETACH: u32 = 2;
+    const MNT_EXPIRE: u32 = 4;
+    const UMOUNT_NOFOLLOW: u32 = 8;
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 || flags & MNT_EXPIRE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = read_path(cx, target)?;
+    let scope = Scope::new(cx);
+    let follow = if flags & UMOUNT_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
+    let at = scope.find(cx, Fd(AT_FDCWD), &path, follow)?;
+    admin(&scope)?;
+    let how = if flags & MNT_DETACH != 0 { Unmount::Detach } else { Unmount::WhenIdle };
+    scope.fs.namespace().unmount(cx.sleeper, at, how)?;
+    Ok(0)
+}
+
+fn pivot_root(cx: &mut Cx<'_>, new_root: UserAddr, put_old: UserAddr) -> SysResult {
+    let (new_root, put_old) = (read_path(cx, new_root)?, read_path(cx, put_old)?);
+    let scope = Scope::new(cx);
+    admin(&scope)?;
+    let new_root = find(cx, &scope, &new_root)?;
+    let put_old = find(cx, &scope, &put_old)?;
+    new_root.node()?.dir()?;
+    put_old.node()?.dir()?;
+    let (root, cwd) = (scope.fs.root(), scope.fs.cwd());
+    scope.fs.namespace().pivot(cx.sleeper, &root, &new_root, &put_old)?;
+    if cwd == root {
+        scope.fs.set_cwd(new_root.clone());
+    }
+    scope.fs.set_root(new_root);
+    Ok(0)
+}
+
+fn name_to_handle_at(
+    cx: &mut Cx<'_>,
+    dir: Fd,
+    path: UserAddr,
+    _handle: UserAddr,
+    _mount_id: UserAddr,
+    flags: u32,
+) -> SysResult {
+    let path = super::place::read_path_or_null(cx, path, flags)?;
+    let scope = Scope::new(cx);
+    scope.find_target(cx, dir, &path, flags, super::place::Empty::by(flags))?;
+    Err(Errno::EOPNOTSUPP.into())
+}
