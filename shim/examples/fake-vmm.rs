@@ -13,7 +13,7 @@ use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::{Arc, Mutex};
 
@@ -217,12 +217,18 @@ fn run(
             (copy(), copy(), copy(), vec![port])
         }
     };
-    let child = Command::new(&process.args[0])
-        .args(&process.args[1..])
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(stderr)
-        .spawn();
+    let mut command = Command::new(&process.args[0]);
+    command.args(&process.args[1..]).stdin(stdin).stdout(stdout).stderr(stderr);
+    // Containers end with their VMM, however it ends.
+    // SAFETY: between fork and exec only one system call is made.
+    #[expect(unsafe_code, reason = "a call between fork and exec")]
+    unsafe {
+        command.pre_exec(|| {
+            let kill = Some(rustix::process::Signal::KILL);
+            Ok(rustix::process::set_parent_process_death_signal(kill)?)
+        });
+    }
+    let child = command.spawn();
     match child {
         Ok(child) => {
             let pid = child.id();

@@ -162,10 +162,18 @@ fn run(start: Start, spec: Spec, config: Config, ledger: Ledger, listener: UnixL
     }
     ignore_signals();
     let (sender, happenings) = channel();
-    let sandbox = launch(&config, &spec, &ledger, sender.clone());
+    let sandbox = launch(&config, sender.clone());
     if let Err(error) = &sandbox {
         log(Level::Error, error);
     }
+    let vmm = sandbox.as_ref().ok().map(Sandbox::pid);
+    if let Some(vmm) = vmm.and_then(|pid| HostProcess::find(number(pid)))
+        && let Err(error) = ledger.note(&Effect::Vmm(vmm))
+    {
+        log(Level::Warning, error);
+    }
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let groups = path.and_then(|path| path.to_str()).map(cgroup::directories).unwrap_or_default();
     let service = TaskService::new(Parts {
         publisher: Publisher::new(&start.namespace, start.events),
         namespace: start.namespace,
@@ -178,6 +186,10 @@ fn run(start: Start, spec: Spec, config: Config, ledger: Ledger, listener: UnixL
         happenings: sender,
     });
     ttrpc::serve(listener, std::sync::Arc::clone(&service));
+    // Moving a process between groups waits for a grace period of the kernel: the guest boots meanwhile.
+    if let Some(vmm) = vmm {
+        place(vmm, &groups, service.ledger());
+    }
     serve(&service, &happenings);
     service.finish();
 }
@@ -208,12 +220,7 @@ fn ignore_signals() {
     }
 }
 
-fn launch(
-    config: &Config,
-    spec: &Spec,
-    ledger: &Ledger,
-    events: Sender<Happening>,
-) -> Result<Sandbox, String> {
+fn launch(config: &Config, events: Sender<Happening>) -> Result<Sandbox, String> {
     let program = sandbox::find(config.vmm.as_deref()).ok_or(sandbox::SandboxError::NoProgram);
     let launch = Launch {
         program: program.map_err(|error| error.to_string())?,
@@ -222,28 +229,22 @@ fn launch(
         log_bytes_per_second: config.log_bytes_per_second,
         output: None,
     };
-    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let groups = path.and_then(|path| path.to_str()).map(cgroup::directories).unwrap_or_default();
-    let placed = |pid: Pid| place(pid, &groups, ledger);
-    Sandbox::launch(launch, events, placed).map_err(|error| error.to_string())
+    Sandbox::launch(launch, events).map_err(|error| error.to_string())
 }
 
-/// Notes the VMM and moves it to its control groups.
-fn place(pid: Pid, groups: &[PathBuf], ledger: &Ledger) {
-    let pid = pid.as_raw_nonzero().get().unsigned_abs();
-    // The groups first: undone backwards, they are empty when their turn comes.
+/// Moves the VMM to its control groups.
+fn place(vmm: Pid, groups: &[PathBuf], ledger: &Ledger) {
     for group in groups {
         let entered = ledger
             .note(&Effect::Cgroup(group.clone()))
             .map_err(io::Error::other)
-            .and_then(|()| cgroup::enter(group, pid));
+            .and_then(|()| cgroup::enter(group, number(vmm)));
         if let Err(error) = entered {
             log(Level::Warning, format!("cgroup {}: {error}", group.display()));
         }
     }
-    if let Some(vmm) = HostProcess::find(pid)
-        && let Err(error) = ledger.note(&Effect::Vmm(vmm))
-    {
-        log(Level::Warning, error);
-    }
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
 }

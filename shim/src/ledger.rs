@@ -1,8 +1,8 @@
 //! What a sandbox has done to the host: `/run/chitin/NAMESPACE/ID/journal`.
 //!
 //! A line is appended before each effect, so that whoever finds the journal later (`delete` after a crash, `chitin gc`)
-//! can undo everything backwards. Undoing tolerates what is not there (any more). A journal of an unknown version is
-//! left alone; a line of an unknown kind is skipped.
+//! can undo everything: processes are killed first, then the rest is undone backwards. Undoing tolerates what is not
+//! there (any more). A journal of an unknown version is left alone; a line of an unknown kind is skipped.
 
 use crate::cgroup;
 use crate::host_process::HostProcess;
@@ -257,7 +257,9 @@ fn settle_directory(directory: &Path) -> Vec<String> {
     };
     let is_member = record.effects.iter().any(|effect| matches!(effect, Effect::Member(_)));
     let mut problems = Vec::new();
-    for effect in record.effects.iter().rev() {
+    let (processes, others): (Vec<_>, Vec<_>) =
+        record.effects.iter().rev().partition(|effect| matches!(effect, Effect::Owner(_) | Effect::Vmm(_)));
+    for effect in processes.into_iter().chain(others) {
         // The owner of a shared sandbox must outlive this container.
         if is_member && matches!(effect, Effect::Owner(_)) {
             continue;

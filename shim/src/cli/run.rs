@@ -109,7 +109,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
         log_bytes_per_second: if shows_log { u32::MAX } else { config.log_bytes_per_second },
         output: if shows_log { Some(copy_of_stderr()?) } else { None },
     };
-    let sandbox = Sandbox::launch(launch, sender.clone(), |_| ())?;
+    let sandbox = Sandbox::launch(launch, sender.clone())?;
     // While the guest boots: what the host has to do.
     let trees = container::open_shares(&plan, None)?;
     let raw_mode = if args.tty {

@@ -152,16 +152,12 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts the VMM and queues configuration, control stream and start.
     ///
-    /// `placed` is called with the VMM's pid before the machine is configured: the place to note it and to move it to
-    /// its cgroup.
-    ///
     /// # Errors
     /// [`SandboxError::Spawn`] and [`SandboxError::Descriptor`]; what the VMM itself refuses is told by
     /// [`Sandbox::ready`].
     pub fn launch<E: From<SandboxEvent> + Send + 'static>(
         launch: Launch,
         events: Sender<E>,
-        placed: impl FnOnce(Pid),
     ) -> Result<Self, SandboxError> {
         let pair = || {
             UnixStream::pair()
@@ -175,7 +171,6 @@ impl Sandbox {
         let pid = spawn::spawn(&launch.program, vmm_theirs.as_fd(), diagnostics.descriptor())
             .map_err(|source| SandboxError::Spawn { program: launch.program, source })?;
         drop(vmm_theirs);
-        placed(pid);
         let halves = |source| SandboxError::Descriptor { what: "copy a control socket", source };
         let (vmm, vmm_reader) = channel(vmm_ours, "VMM").map_err(halves)?;
         let (control, control_reader) = channel(control_ours, "sentry").map_err(halves)?;

@@ -180,6 +180,12 @@ impl TaskService {
         Arc::new(Self { parts, inherited, state: Mutex::default() })
     }
 
+    /// The sandbox's ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.parts.ledger
+    }
+
     /// Deals with what the sandbox tells.
     pub fn happened(&self, event: SandboxEvent) {
         match event {
