@@ -1,5 +1,6 @@
 //! The `chitin` command.
 
+mod doctor;
 mod run;
 mod terminal;
 
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Runs a command in a sandbox of its own and waits for it.
     Run(RunArgs),
+    /// Says whether this machine can run sandboxes.
+    Doctor,
 }
 
 /// What `chitin run` takes.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Doctor => doctor::run(),
     }
 }
 
