@@ -14,6 +14,8 @@ pub mod limits;
 pub mod process;
 pub mod run;
 pub mod spawn;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 pub mod tree;
 pub mod wait;

@@ -60,8 +60,9 @@ impl User {
     /// Traps into the sentry and comes back when it says so; handlers run before this returns.
     fn trap(&mut self, trap: Trap) {
         let mut trap = trap;
+        // Where handlers return to, and where a repeated call began two bytes before.
+        let expected = self.regs.rip;
         loop {
-            let expected = self.regs.rip;
             let _ = self.traps.send((self.regs, trap));
             let Ok(resume) = self.resumes.recv() else { resume_unwind(Box::new(Abandoned)) };
             self.regs = resume.regs;
