@@ -12,7 +12,7 @@ use buddy::Buddy;
 pub use buddy::{MAX_ORDER, Meta};
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Bytes of a frame.
 pub const FRAME_SIZE: usize = 4096;
@@ -25,6 +25,9 @@ struct Arena {
     physical_base: u64,
     metas: &'static [Meta],
     buddy: SpinLock<Buddy>,
+    /// Fewer frames than this are few.
+    low_mark: AtomicU32,
+    low: AtomicBool,
 }
 
 // SAFETY: the pointer is to memory that lives for ever and is only accessed by the atomic and raw-copy operations below.
@@ -43,7 +46,8 @@ static ARENA: Once<Arena> = Once::new();
 pub unsafe fn init(base: NonNull<u8>, physical_base: u64, metas: &'static [Meta], first_free: u32) -> bool {
     let count = u32::try_from(metas.len()).unwrap_or(u32::MAX);
     let buddy = SpinLock::new(LEVEL, Buddy::new(first_free.min(count), count));
-    ARENA.set(Arena { base, physical_base, metas, buddy })
+    let low_mark = AtomicU32::new(0);
+    ARENA.set(Arena { base, physical_base, metas, buddy, low_mark, low: AtomicBool::new(false) })
 }
 
 /// Frames in all, and frames free.
@@ -52,6 +56,21 @@ pub fn usage() -> (u32, u32) {
     ARENA.get().map_or((0, 0), |arena| {
         (u32::try_from(arena.metas.len()).unwrap_or(u32::MAX), arena.buddy.lock().free())
     })
+}
+
+/// Sets how many free frames are few.
+pub fn set_low_mark(frames: u32) {
+    if let Some(arena) = ARENA.get() {
+        arena.low_mark.store(frames, Ordering::Relaxed);
+        arena.low.store(usage().1 < frames, Ordering::Relaxed);
+    }
+}
+
+/// Whether free frames are few. Cheap enough for every system call: the answer is kept, and seldom changes.
+#[must_use]
+#[inline]
+pub fn is_low() -> bool {
+    ARENA.get().is_some_and(|arena| arena.low.load(Ordering::Relaxed))
 }
 
 /// Pointer to the first byte of a frame.
@@ -73,12 +92,26 @@ fn meta(number: u32) -> Option<&'static Meta> {
 
 fn take(order: u8) -> Option<(u32, bool)> {
     let arena = ARENA.get()?;
-    arena.buddy.lock().take(arena.metas, order)
+    let (taken, free) = {
+        let mut buddy = arena.buddy.lock();
+        (buddy.take(arena.metas, order), buddy.free())
+    };
+    if free < arena.low_mark.load(Ordering::Relaxed) && !arena.low.load(Ordering::Relaxed) {
+        arena.low.store(true, Ordering::Relaxed);
+    }
+    taken
 }
 
 fn give(number: u32, order: u8) {
     if let Some(arena) = ARENA.get() {
-        arena.buddy.lock().give(arena.metas, number, order);
+        let free = {
+            let mut buddy = arena.buddy.lock();
+            buddy.give(arena.metas, number, order);
+            buddy.free()
+        };
+        if arena.low.load(Ordering::Relaxed) && free >= arena.low_mark.load(Ordering::Relaxed) {
+            arena.low.store(false, Ordering::Relaxed);
+        }
     }
 }
 

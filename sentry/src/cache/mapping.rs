@@ -1,24 +1,23 @@
 //! [`Mapping`]: the cached pages of one file, and [`Backing`], where they come from.
 
 use super::mappers::{Attachment, Copies, Mapper, Mappers, PageRange, Sharing};
+use super::table::{PageTable, Slot};
 use crate::abi::Errno;
-use crate::mm::Budget;
+use crate::mm::{Budget, Refused};
 use crate::platform::Access;
-use crate::user::{IoReader, IoWriter, UserFault};
-use crate::wait::Stop;
-use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 use chitin_core::frame::{FRAME_SIZE, Frame};
 use chitin_core::lock::{Level, SpinLock};
-use chitin_core::sleep::Sleeper;
+use chitin_core::sleep::{SleepGuard, SleepLock, Sleeper};
+use chitin_core::wait::WaitQueue;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Level of a mapping's page lock.
 pub(super) const LEVEL: Level = Level(120);
 
 /// Where pages of a file come from and go to.
 pub trait Backing: Send + Sync {
-    /// Fills `frames`, which follow each other from page `index`; bytes past the end of the file are left zero.
+    /// Fills `frames`, which follow each other from page `index` and hold zeroes; bytes past the end of the file stay zero.
     ///
     /// # Errors
     /// What reading the file gives, usually `EIO`.
@@ -51,49 +50,82 @@ pub enum Mapped {
     Writable,
 }
 
-struct Page {
-    frame: Frame,
-    dirty: bool,
-}
-
-struct Pages {
-    size: u64,
-    pages: BTreeMap<u64, Page>,
-}
-
 /// The cached pages of one file.
 ///
 /// The size kept here is the file's size as read and write see it; whoever owns the file serialises changes of it.
 pub struct Mapping {
+    me: Weak<Self>,
     /// `None`: the pages are the file (tmpfs, memfd); they are never dropped and start as zeroes.
-    backing: Option<Arc<dyn Backing>>,
-    pages: SpinLock<Pages>,
+    pub(super) backing: Option<Arc<dyn Backing>>,
+    pub(super) budget: Arc<Budget>,
+    /// What a charge gives that the budget's own limit refuses.
+    full: Errno,
+    /// Changed under the table's lock.
+    size: AtomicU64,
+    pub(super) table: SpinLock<PageTable>,
+    /// Pages stopped being busy.
+    pub(super) settled: WaitQueue,
+    /// Held while pages are written back.
+    pub(super) writing: SleepLock<()>,
     mappers: Mappers,
+    /// Where the last fill ended: the next one there is a sequence.
+    pub(super) filled_to: AtomicU64,
+    /// Pages of the last fill.
+    pub(super) window: AtomicU64,
+    /// Known to those who reclaim.
+    pub(super) registered: AtomicBool,
 }
 
 impl Mapping {
     /// A mapping whose pages are the file itself.
     #[must_use]
     pub fn memory() -> Arc<Self> {
-        Arc::new(Self {
-            backing: None,
-            pages: SpinLock::new(LEVEL, Pages { size: 0, pages: BTreeMap::new() }),
-            mappers: Mappers::new(),
-        })
+        Self::memory_in(Budget::root())
     }
 
     /// A mapping whose pages are the file itself and that `budget` pays for.
     #[must_use]
     pub fn memory_in(budget: Arc<Budget>) -> Arc<Self> {
-        let _ = budget;
-        Self::memory()
+        Self::of(None, budget, Errno::ENOMEM, 0)
+    }
+
+    /// As [`Mapping::memory_in`] for a file system of limited size: `ENOSPC` when the budget's own limit is reached.
+    #[must_use]
+    pub fn memory_limited(budget: Arc<Budget>) -> Arc<Self> {
+        Self::of(None, budget, Errno::ENOSPC, 0)
     }
 
     /// A mapping of `size` bytes filled from `backing`.
     #[must_use]
     pub fn cached(backing: Arc<dyn Backing>, size: u64) -> Arc<Self> {
-        let pages = SpinLock::new(LEVEL, Pages { size, pages: BTreeMap::new() });
-        Arc::new(Self { backing: Some(backing), pages, mappers: Mappers::new() })
+        Self::cached_in(backing, size, Budget::root())
+    }
+
+    /// As [`Mapping::cached`]; `budget` pays for the pages.
+    #[must_use]
+    pub fn cached_in(backing: Arc<dyn Backing>, size: u64, budget: Arc<Budget>) -> Arc<Self> {
+        Self::of(Some(backing), budget, Errno::ENOMEM, size)
+    }
+
+    fn of(backing: Option<Arc<dyn Backing>>, budget: Arc<Budget>, full: Errno, size: u64) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            backing,
+            budget,
+            full,
+            size: AtomicU64::new(size),
+            table: SpinLock::new(LEVEL, PageTable::default()),
+            settled: WaitQueue::new(),
+            writing: SleepLock::new(()),
+            mappers: Mappers::new(),
+            filled_to: AtomicU64::new(0),
+            window: AtomicU64::new(0),
+            registered: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn me(&self) -> &Weak<Self> {
+        &self.me
     }
 
     pub(super) fn mappers(&self) -> &Mappers {
@@ -112,238 +144,123 @@ impl Mapping {
         self.mappers.writable()
     }
 
-    /// The page at `index` for mapping it; with [`Access::Write`] a present page becomes dirty. The caller holds the lock
-    /// of the address space until it has mapped the page: that is what truncation waits for.
-    #[must_use]
-    pub fn lookup(&self, index: u64, access: Access) -> Lookup {
-        let mut pages = self.pages.lock();
-        if index >= pages.size.div_ceil(FRAME_SIZE as u64) {
-            return Lookup::Beyond;
-        }
-        let Some(page) = pages.pages.get_mut(&index) else { return Lookup::Absent };
-        page.dirty |= access == Access::Write;
-        let mapped = if page.dirty || self.backing.is_none() { Mapped::Writable } else { Mapped::ReadOnly };
-        Lookup::Present(page.frame.clone(), mapped)
-    }
-
-    /// The pages from `first` on that are there, as [`Mapping::lookup`] for reading would find them.
-    pub fn lookup_around(&self, first: u64, found: &mut [Option<(Frame, Mapped)>]) {
-        let pages = self.pages.lock();
-        let end = (first + found.len() as u64).min(pages.size.div_ceil(FRAME_SIZE as u64));
-        for (index, page) in pages.pages.range(first..end.max(first)) {
-            let mapped =
-                if page.dirty || self.backing.is_none() { Mapped::Writable } else { Mapped::ReadOnly };
-            if let Some(slot) = usize::try_from(index - first).ok().and_then(|at| found.get_mut(at)) {
-                *slot = Some((page.frame.clone(), mapped));
-            }
-        }
-    }
-
-    /// Bytes of the file.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.pages.lock().size
-    }
-
-    /// Pages held.
-    #[must_use]
-    pub fn resident(&self) -> usize {
-        self.pages.lock().pages.len()
-    }
-
-    /// Pages of `from..to` held.
-    #[must_use]
-    pub fn resident_in(&self, from: u64, to: u64) -> u64 {
-        self.pages.lock().pages.range(from..to.max(from)).count() as u64
-    }
-
-    /// Whether the pages are the file.
+    /// Whether the pages are the file itself.
     #[must_use]
     pub fn is_memory(&self) -> bool {
         self.backing.is_none()
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Sets the size; the caller holds the table's lock.
+    pub(super) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Pages of the file, the last one perhaps in part.
+    pub(super) fn pages(&self) -> u64 {
+        self.size().div_ceil(FRAME_SIZE as u64)
+    }
+
+    /// Pages held.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        self.table.lock().resident()
+    }
+
+    /// Pages that were written to and not written back.
+    #[must_use]
+    pub fn dirty(&self) -> usize {
+        self.table.lock().dirty()
+    }
+
+    /// Pages of `from..to` held.
+    #[must_use]
+    pub fn resident_in(&self, from: u64, to: u64) -> u64 {
+        self.table.lock().count(from, to)
+    }
+
     /// The first page that is there from `index` on.
     #[must_use]
     pub fn next_page(&self, index: u64) -> Option<u64> {
-        self.pages.lock().pages.range(index..).next().map(|(index, _)| *index)
+        self.table.lock().next_present(index)
     }
 
     /// The page at `index`, from the cache alone.
     #[must_use]
     pub fn try_page(&self, index: u64) -> Option<Frame> {
-        self.pages.lock().pages.get(&index).map(|page| page.frame.clone())
-    }
-
-    /// The page at `index`, filled if need be. With [`Access::Write`] it becomes dirty.
-    ///
-    /// # Errors
-    /// `ENXIO` beyond the end of the file (SIGBUS in a mapping), `ENOMEM`, or what the backing gives.
-    pub fn page(&self, sleeper: &Sleeper, index: u64, access: Access) -> Result<Frame, Errno> {
-        {
-            let mut pages = self.pages.lock();
-            if index >= pages.size.div_ceil(FRAME_SIZE as u64) {
-                return Err(Errno::ENXIO);
-            }
-            if let Some(page) = pages.pages.get_mut(&index) {
-                page.dirty |= access == Access::Write;
-                return Ok(page.frame.clone());
-            }
-        }
-        let frame = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-        if let Some(backing) = &self.backing {
-            backing.fill(sleeper, index, core::slice::from_ref(&frame))?;
-        }
-        let mut pages = self.pages.lock();
-        let page = pages.pages.entry(index).or_insert(Page { frame, dirty: false });
-        page.dirty |= access == Access::Write;
-        Ok(page.frame.clone())
-    }
-
-    /// Reads from `offset` until `to` is full or the file ends. Returns the bytes read.
-    ///
-    /// # Errors
-    /// [`Stop::Fault`] or [`Stop::Errno`] when nothing was read.
-    pub fn read(&self, sleeper: &Sleeper, offset: u64, to: &mut IoWriter<'_>) -> Result<usize, Stop> {
-        let mut done = 0usize;
-        loop {
-            let at = offset.saturating_add(done as u64);
-            let size = self.size();
-            let want = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX).min(to.remaining());
-            if want == 0 {
-                return Ok(done);
-            }
-            let frame = match self.page(sleeper, at / FRAME_SIZE as u64, Access::Read) {
-                Ok(frame) => frame,
-                Err(_) if done > 0 => return Ok(done),
-                Err(errno) => return Err(errno.into()),
-            };
-            let within = usize::try_from(at % FRAME_SIZE as u64).unwrap_or(0);
-            let copied = to.write_frame(&frame, within, want);
-            done += copied;
-            if let Some(fault) = to.fault() {
-                return if done > 0 { Ok(done) } else { Err(Stop::Fault(fault)) };
-            }
-            sleeper_check(sleeper, done);
+        match self.table.lock().slot(index) {
+            Slot::Present { frame, .. } => Some(frame.clone()),
+            Slot::Busy | Slot::Absent => None,
         }
     }
 
-    /// Writes at `offset`, growing the file. The caller holds the file's write lock. Returns the bytes written.
-    ///
-    /// # Errors
-    /// [`Stop::Fault`] or [`Stop::Errno`] when nothing was written.
-    pub fn write(&self, sleeper: &Sleeper, offset: u64, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        let mut done = 0usize;
-        while from.remaining() > 0 {
-            let at = offset.checked_add(done as u64).ok_or(Errno::EFBIG)?;
-            let (index, within) =
-                (at / FRAME_SIZE as u64, usize::try_from(at % FRAME_SIZE as u64).unwrap_or(0));
-            let frame = match self.page_for_write(sleeper, index) {
-                Ok(frame) => frame,
-                Err(_) if done > 0 => return Ok(done),
-                Err(errno) => return Err(errno.into()),
-            };
-            let copied = from.read_frame(&frame, within, FRAME_SIZE - within);
-            done += copied;
-            let mut pages = self.pages.lock();
-            pages.size = pages.size.max(at.saturating_add(copied as u64));
-            drop(pages);
-            if let Some(UserFault { .. }) = from.fault() {
-                let fault = from.fault().map_or(Stop::WouldBlock, Stop::Fault);
-                return if done > 0 { Ok(done) } else { Err(fault) };
-            }
-            sleeper_check(sleeper, done);
+    /// The page at `index` for mapping it; with [`Access::Write`] a present page becomes dirty. The caller holds the lock
+    /// of the address space until it has mapped the page: that is what truncation waits for.
+    #[must_use]
+    pub fn lookup(&self, index: u64, access: Access) -> Lookup {
+        let mut table = self.table.lock();
+        if index >= self.pages() {
+            return Lookup::Beyond;
         }
-        Ok(done)
-    }
-
-    fn page_for_write(&self, sleeper: &Sleeper, index: u64) -> Result<Frame, Errno> {
-        match self.page(sleeper, index, Access::Write) {
-            Err(Errno::ENXIO) => {
-                let frame = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-                let mut pages = self.pages.lock();
-                Ok(pages.pages.entry(index).or_insert(Page { frame, dirty: true }).frame.clone())
-            }
-            other => other,
+        match table.touch(index, access == Access::Write) {
+            Some((frame, dirty)) => Lookup::Present(frame.clone(), self.mapped(dirty)),
+            None => Lookup::Absent,
         }
     }
 
-    /// Sets the size. Pages beyond it are dropped, the rest of the last one is zeroed. The caller holds the file's write
-    /// lock.
-    pub fn resize(&self, size: u64) {
-        let mut pages = self.pages.lock();
-        let dropped = pages.pages.split_off(&size.div_ceil(FRAME_SIZE as u64));
-        if size < pages.size
-            && let Some(page) = pages.pages.get(&(size / FRAME_SIZE as u64))
-        {
-            page.frame.zero(usize::try_from(size % FRAME_SIZE as u64).unwrap_or(0), FRAME_SIZE);
-        }
-        pages.size = size;
-        drop(pages);
-        if !dropped.is_empty() {
-            let range = PageRange { from: size.div_ceil(FRAME_SIZE as u64), to: u64::MAX };
-            self.mappers.for_each(|mapper| mapper.unmap_pages(self, range, Copies::Drop));
-        }
-        drop(dropped);
-    }
-
-    /// Reads pages that are not there yet.
-    pub fn read_ahead(&self, sleeper: &Sleeper, range: PageRange) {
-        for index in range.from..range.to.min(range.from + 512) {
-            if self.page(sleeper, index, Access::Read).is_err() {
-                break;
+    /// The pages from `first` on that are there, as [`Mapping::lookup`] for reading would find them.
+    pub fn lookup_around(&self, first: u64, found: &mut [Option<(Frame, Mapped)>]) {
+        let table = self.table.lock();
+        let pages = self.pages();
+        for (index, found) in (first..pages.max(first)).zip(found) {
+            if let Slot::Present { frame, dirty } = table.slot(index) {
+                *found = Some((frame.clone(), self.mapped(dirty)));
             }
         }
     }
 
-    /// Removes the whole pages of a byte range and zeroes the rest of it.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a mapping with a backing.
-    pub fn punch(&self, sleeper: &Sleeper, from: u64, to: u64) -> Result<(), Errno> {
-        let _ = (sleeper, from, to);
-        Err(Errno::EOPNOTSUPP)
+    fn mapped(&self, dirty: bool) -> Mapped {
+        if dirty || self.is_memory() { Mapped::Writable } else { Mapped::ReadOnly }
     }
 
-    /// Writes dirty pages of `range` back.
-    ///
-    /// # Errors
-    /// As [`Mapping::flush`].
-    pub fn flush_range(&self, sleeper: &Sleeper, range: PageRange) -> Result<(), Errno> {
-        let _ = range;
-        self.flush(sleeper)
+    /// Removes pages from every address space. The caller keeps their frames until this returns.
+    pub(super) fn unmap(&self, range: PageRange, copies: Copies) {
+        self.mappers.for_each(|mapper| mapper.unmap_pages(self, range, copies));
     }
 
-    /// Writes dirty pages back.
-    ///
-    /// # Errors
-    /// The first error that the backing gives; the page stays dirty.
-    pub fn flush(&self, sleeper: &Sleeper) -> Result<(), Errno> {
-        let Some(backing) = &self.backing else { return Ok(()) };
-        loop {
-            let next = {
-                let mut pages = self.pages.lock();
-                let size = pages.size;
-                pages.pages.iter_mut().find(|(_, page)| page.dirty).map(|(index, page)| {
-                    page.dirty = false;
-                    (*index, page.frame.clone(), size)
-                })
-            };
-            let Some((index, frame, size)) = next else { return Ok(()) };
-            let len = usize::try_from(size.saturating_sub(index * FRAME_SIZE as u64)).unwrap_or(FRAME_SIZE);
-            let frames: Vec<Frame> = alloc::vec![frame];
-            if let Err(errno) = backing.write_back(sleeper, index, &frames, len.min(FRAME_SIZE)) {
-                if let Some(page) = self.pages.lock().pages.get_mut(&index) {
-                    page.dirty = true;
-                }
-                return Err(errno);
-            }
-        }
+    /// A zeroed frame, charged.
+    pub(super) fn allocate(&self) -> Result<Frame, Errno> {
+        self.budget.take(1).map_err(|refused| match refused {
+            Refused::Own => self.full,
+            Refused::Above => Errno::ENOMEM,
+        })?;
+        Frame::zeroed().ok_or_else(|| {
+            self.budget.give(1);
+            Errno::ENOMEM
+        })
+    }
+
+    /// Drops frames that [`Mapping::allocate`] gave. Others may still hold them, but not as pages of this file.
+    pub(super) fn release(&self, frames: impl IntoIterator<Item = Frame>) {
+        let count = frames.into_iter().map(drop).count();
+        self.budget.give(count as u64);
+    }
+
+    /// Keeps pages from being written back while the guard lives, for changes of the file behind the cache. Waits for a
+    /// write-back in progress.
+    pub fn hold_write_back<'a>(&'a self, sleeper: &Sleeper) -> SleepGuard<'a, ()> {
+        self.writing.lock(sleeper)
     }
 }
 
-fn sleeper_check(sleeper: &Sleeper, done: usize) {
-    if done & ((4 << 20) - 1) == 0 {
-        sleeper.resched_point();
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let frames = self.table.get_mut().take(0, u64::MAX);
+        self.release(frames);
     }
 }

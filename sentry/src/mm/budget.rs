@@ -66,6 +66,21 @@ impl Budget {
         }
     }
 
+    /// Whether it is `other` or below it.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other) || self.parent.as_ref().is_some_and(|parent| parent.is_within(other))
+    }
+
+    /// The one of this budget and those above it that a charge of `pages` would meet refusal at.
+    #[must_use]
+    pub fn exhausted(&self, pages: u64) -> Option<&Self> {
+        if self.used().saturating_add(pages) > self.limit() {
+            return Some(self);
+        }
+        self.parent.as_ref()?.exhausted(pages)
+    }
+
     /// The limit in pages.
     #[must_use]
     pub fn limit(&self) -> u64 {

@@ -71,6 +71,7 @@ impl Mm {
         if page.get() >= USER_END {
             return Err(FaultError::NotMapped);
         }
+        super::pressure::check(sleeper).map_err(|_| FaultError::OutOfMemory)?;
         let mut spare = None;
         loop {
             let need = match self.fault_round(page.get(), access, &mut spare) {

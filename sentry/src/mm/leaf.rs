@@ -2,7 +2,7 @@
 //!
 //! A leaf covers 2 MiB of addresses. Fork copies the list of leaves, not the leaves: a leaf with two owners is copied when
 //! one of them changes it, and then its frames have two handles each. So a frame may be written in place only when its
-//! leaf has one owner and it has one handle ([`PageIndex::is_exclusive`]).
+//! leaf has one owner and it has one handle ([`is_sole`]).
 //!
 //! Frames in leaves are charged to the budget of the index once, with whatever handle frees them giving the page back.
 
@@ -162,16 +162,6 @@ impl PageIndex {
     pub(super) fn get(&self, page: u64) -> Option<&Frame> {
         let (leaf, slot) = split(page);
         self.leaves.get(&leaf)?.slots.get(slot)?.as_ref()
-    }
-
-    /// Whether the page is present and nobody else has it.
-    #[cfg(test)]
-    pub(super) fn is_exclusive(&self, page: u64) -> bool {
-        let (leaf, slot) = split(page);
-        self.leaves.get(&leaf).is_some_and(|leaf| {
-            Arc::strong_count(leaf) == 1
-                && leaf.slots.get(slot).is_some_and(|slot| slot.as_ref().is_some_and(is_sole))
-        })
     }
 
     /// The slots of pages `from..from + len` of one leaf, and whether the leaf has one owner. A slot's frame is exclusive
