@@ -58,21 +58,27 @@ fn copies_by_walk() {
 }
 
 fn copies_direct() {
+    const ROUNDS: u64 = 100_000;
     let mut process = Process::new(Program::calls);
     process.context.regs.rbx = 1;
     process.run();
-    copies(&mut process, "direct");
     let begin = clock::now_ns();
     let mut bytes = [0; 64];
-    for _ in 0..100_000 {
+    for _ in 0..ROUNDS {
         let _ = process.space.copy_in(UserAddr::new(DATA), &mut bytes);
     }
-    measure("copy-64-bytes-from-user", clock::now_ns() - begin, 100_000);
+    measure("copy-64-bytes-from-user", clock::now_ns() - begin, ROUNDS);
     let begin = clock::now_ns();
-    for _ in 0..100_000 {
+    for _ in 0..ROUNDS {
         let _ = process.space.load_u32(UserAddr::new(DATA));
     }
-    measure("load-u32-from-user", clock::now_ns() - begin, 100_000);
+    measure("load-u32-from-user", clock::now_ns() - begin, ROUNDS);
+    copies(&mut process, "direct");
+    let begin = clock::now_ns();
+    for _ in 0..ROUNDS {
+        let _ = process.space.copy_in(UserAddr::new(DATA), &mut bytes);
+    }
+    measure("copy-that-faults", clock::now_ns() - begin, ROUNDS);
 }
 
 fn copies(process: &mut Process, how: &str) {

@@ -90,10 +90,11 @@ fn deadlines(sleeper: &Sleeper) {
     check("a wake before the park counts", sleeper.now_ns() - begin < 500 * MILLISECOND);
     let order = Arc::new(SpinLock::new(Level(1), Vec::new()));
     let done = Counter::new();
+    let begin = sleeper.now_ns();
     for number in [3u64, 1, 2] {
         let (order, done) = (order.clone(), done.clone());
         spawn(move |sleeper| {
-            let deadline = sleeper.now_ns() + number * 15 * MILLISECOND;
+            let deadline = begin + (1 + number) * 30 * MILLISECOND;
             while sleeper.now_ns() < deadline {
                 sleeper.park(Some(deadline));
             }
@@ -261,7 +262,7 @@ impl Spinners {
 
 fn preemption(sleeper: &Sleeper) {
     let spinners = Spinners::start(3);
-    sleeper.park(Some(sleeper.now_ns() + 300 * MILLISECOND));
+    sleeper.park(Some(sleeper.now_ns() + 500 * MILLISECOND));
     let counts = spinners.counts();
     check("spinning threads all advance", counts.iter().all(|count| *count > 1000));
     crate::log::log!("  turns {counts:?} on {} CPUs", percpu::online().count());
@@ -318,12 +319,17 @@ fn shoot_down(sleeper: &Sleeper) {
             done.add();
         });
     }
-    let busy = sleeper.now_ns() + 50 * MILLISECOND;
-    // Keep this CPU, so that the other one takes the spinner.
-    while sleeper.now_ns() < busy {
+    let is_spinning = || counter.word(0).is_some_and(|word| word.load(Ordering::Relaxed) > 0);
+    let limit = sleeper.now_ns() + 2000 * MILLISECOND;
+    while !is_spinning() && sleeper.now_ns() < limit {
         sleeper.park(Some(sleeper.now_ns() + MILLISECOND));
     }
-    let spinning = counter.word(0).is_some_and(|word| word.load(Ordering::Relaxed) > 0);
+    // It spins on: this thread woke on the other CPU, or preempted it and sends it there by waiting.
+    let busy = sleeper.now_ns() + 20 * MILLISECOND;
+    while sleeper.now_ns() < busy {
+        sleeper.resched_point();
+    }
+    let spinning = is_spinning();
     space.unmap(UserAddr::new(PAGE), 1);
     check("shoot-down reaches the other CPU", spinning && done.wait(sleeper, 1, 1000 * MILLISECOND));
     check_eq(
