@@ -2,6 +2,7 @@
 
 use crate::arch::cpu;
 use crate::mem::direct;
+use crate::vdso::Data;
 use chitin_proto::boot::{BootInfo, TimePage};
 use chitin_proto::layout::PORT_TIME;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
@@ -33,24 +34,31 @@ pub(crate) fn init(boot: &BootInfo, tsc: u64) -> bool {
     true
 }
 
-const fn multiply(value: u64, scale: u64) -> u64 {
-    ((value as u128 * scale as u128) >> 32) as u64
-}
-
 /// Monotonic time, ns since boot.
 #[inline]
 pub(crate) fn now_ns() -> u64 {
-    ns(cpu::tsc().saturating_sub(ZERO.load(Ordering::Relaxed)))
+    data(0, 0).monotonic(cpu::tsc())
 }
 
-/// ns that `ticks` of the TSC take.
-pub(crate) fn ns(ticks: u64) -> u64 {
-    multiply(ticks, NS_PER_TICK.load(Ordering::Relaxed))
+fn data(paired_tsc: u64, paired_ns: u64) -> Data {
+    Data {
+        sequence: 0,
+        ns_per_tick: NS_PER_TICK.load(Ordering::Relaxed),
+        zero_tsc: ZERO.load(Ordering::Relaxed),
+        paired_tsc,
+        paired_ns,
+    }
+}
+
+/// What the vDSO needs to know, with the newest pairing.
+pub(crate) fn snapshot() -> Data {
+    let pairing = pairing();
+    data(pairing.tsc, pairing.realtime_ns)
 }
 
 /// TSC ticks in `ns`.
 pub(crate) fn tsc_ticks(ns: u64) -> u64 {
-    multiply(ns, TICKS_PER_NS.load(Ordering::Relaxed))
+    ((u128::from(ns) * u128::from(TICKS_PER_NS.load(Ordering::Relaxed))) >> 32) as u64
 }
 
 /// TSC at monotonic time `ns`, not before it.
@@ -58,13 +66,8 @@ pub(crate) fn tsc_at(ns: u64) -> u64 {
     ZERO.load(Ordering::Relaxed).saturating_add(tsc_ticks(ns)).saturating_add(1)
 }
 
-/// Scale factors and zero point, for the vDSO's data page.
-pub(crate) fn scale() -> (u64, u64) {
-    (ZERO.load(Ordering::Relaxed), NS_PER_TICK.load(Ordering::Relaxed))
-}
-
 /// The pairing, read whole.
-pub(crate) fn pairing() -> TimePage {
+fn pairing() -> TimePage {
     let page = PAGE.load(Ordering::Relaxed);
     if page.is_null() {
         return TimePage { sequence: 0, tsc: 0, realtime_ns: 0, boottime_ns: 0, first_user_tsc: 0 };
@@ -100,13 +103,7 @@ pub(crate) fn note_user_entry() {
 
 /// Wall clock, ns since the epoch.
 pub(crate) fn realtime_ns() -> u64 {
-    let pairing = pairing();
-    let now = cpu::tsc();
-    if now >= pairing.tsc {
-        pairing.realtime_ns.wrapping_add(ns(now - pairing.tsc))
-    } else {
-        pairing.realtime_ns.wrapping_sub(ns(pairing.tsc - now))
-    }
+    snapshot().realtime(cpu::tsc())
 }
 
 /// A CPU has work again: takes a fresh pairing if the last one is old.

@@ -169,6 +169,7 @@ pub(crate) fn reserve_is_whole() -> bool {
 }
 
 /// Bytes in slabs and blocks.
+#[cfg(feature = "selftest")]
 pub(crate) fn used() -> usize {
     USED.load(Ordering::Relaxed)
 }

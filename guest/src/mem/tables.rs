@@ -191,8 +191,21 @@ fn load_slow(this: &'static PerCpu, tables: &alloc::sync::Arc<Tables>) {
     crate::clock::note_user_entry();
 }
 
+/// Gives tables up whose space is gone: before idling, so that they do not wait for the next user thread.
+pub(crate) fn unload_orphan(this: &'static PerCpu) {
+    let tables = this.tables.load(Ordering::Relaxed);
+    if tables.is_null() {
+        return;
+    }
+    // SAFETY: `this.tables` holds a count; it is looked at without being given up.
+    let tables = core::mem::ManuallyDrop::new(unsafe { alloc::sync::Arc::from_raw(tables.cast_const()) });
+    if alloc::sync::Arc::strong_count(&tables) == 1 {
+        unload(this);
+    }
+}
+
 /// Goes back to the boot tables on the calling CPU.
-pub(crate) fn unload(this: &'static PerCpu) {
+fn unload(this: &'static PerCpu) {
     let old = this.tables.swap(core::ptr::null_mut(), Ordering::Relaxed);
     if !old.is_null() {
         // SAFETY: the boot tables live for ever.

@@ -7,7 +7,7 @@ use crate::arch::entry;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::xstate;
 use crate::clock;
-use crate::mem::tlb;
+use crate::mem::{tables, tlb};
 use crate::sched::queue::{self, Taker};
 use crate::sched::thread::Thread;
 use crate::sched::{pending, timer};
@@ -105,6 +105,7 @@ pub(crate) fn idle_loop() -> ! {
             switch_to(this, next);
             continue;
         }
+        tables::unload_orphan(this);
         cpu::interrupts_off();
         this.idle.store(true, Ordering::SeqCst);
         this.lazy.store(true, Ordering::SeqCst);

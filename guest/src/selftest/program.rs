@@ -74,6 +74,8 @@ programs! {
     single_step "user_single_step" "user_single_step_end";
     /// Sets AC, DF and NT, then calls 1.
     odd_flags "user_odd_flags" "user_odd_flags_end";
+    /// Calls the function at RBX with RDI = RBP and RSI at the data page, `R12` times, then call 1.
+    function "user_function" "user_function_end";
     /// OUT to a port.
     port "user_port" "user_port_end";
 }
@@ -87,6 +89,7 @@ global_asm!(
     ".globl user_division, user_division_end, user_breakpoint, user_breakpoint_end",
     ".globl user_privileged, user_privileged_end, user_interrupt, user_interrupt_end",
     ".globl user_single_step, user_single_step_end, user_odd_flags, user_odd_flags_end",
+    ".globl user_function, user_function_end",
     ".globl user_port, user_port_end",
     "user_registers:",
     "mov rbx, 0x1111111111111111; mov rbp, 0x2222222222222222; mov r12, 0x3333333333333333",
@@ -139,6 +142,9 @@ global_asm!(
     "user_single_step_end:",
     "user_odd_flags: pushfq; or qword ptr [rsp], 0x44400; popfq; mov eax, 1; syscall; pushfq; pop rdi; mov eax, 2; syscall; ud2",
     "user_odd_flags_end:",
+    "user_function: mov rsi, 0x500000; mov rdi, rbp; call rbx; dec r12; jnz user_function",
+    "mov edi, eax; mov eax, 1; syscall; ud2",
+    "user_function_end:",
     "user_port: mov dx, 0x600; xor eax, eax; out dx, eax",
     "user_port_end:",
     ".popsection",

@@ -15,6 +15,7 @@ pub(super) fn run() {
     extended_state();
     exit_request();
     cost();
+    vdso();
 }
 
 fn system_calls() {
@@ -159,4 +160,60 @@ fn cost() {
     }
     measure("system-call-round-trip", clock::now_ns() - begin, ROUNDS);
     check_eq("system calls counted", &count, &ROUNDS);
+}
+
+/// Value of a symbol of the vDSO, by the System V hash table's neighbour, the dynamic symbol table.
+fn vdso_symbol(image: &[u8], name: &[u8]) -> Option<u64> {
+    let word = |at: usize, len: usize| -> Option<u64> {
+        let bytes = image.get(at..at.checked_add(len)?)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    let (headers, count) = (word(32, 8)? as usize, word(56, 2)? as usize);
+    let dynamic = (0..count).map(|n| headers + n * 56).find(|at| word(*at, 4) == Some(2))?;
+    let dynamic = word(dynamic + 16, 8)? as usize;
+    let tag = |wanted: u64| {
+        (0..64)
+            .map(|n| dynamic + n * 16)
+            .find(|at| word(*at, 8) == Some(wanted))
+            .and_then(|at| word(at + 8, 8))
+    };
+    let (symbols, strings, hash) = (tag(6)? as usize, tag(5)? as usize, tag(4)? as usize);
+    let count = word(hash + 4, 4)? as usize;
+    (0..count).map(|n| symbols + n * 24).find_map(|at| {
+        let start = strings + word(at, 4)? as usize;
+        let found = image.get(start..start + name.len() + 1)?;
+        (found.strip_suffix(b"\0") == Some(name)).then(|| word(at + 8, 8))?
+    })
+}
+
+fn vdso() {
+    const BASE: u64 = 0x7fff_0000_0000;
+    const ROUNDS: u64 = 10_000;
+    const MONOTONIC: u64 = 1;
+    let frames = Guest::get().vdso();
+    let mut image = alloc::vec![0; frames.len() * 4096];
+    for (frame, page) in frames.iter().zip(image.chunks_mut(4096)) {
+        frame.copy_out(0, page);
+    }
+    let Some(function) = vdso_symbol(&image, b"__vdso_clock_gettime") else {
+        return check("the vDSO has clock_gettime", false);
+    };
+    let mut process = Process::new(Program::function);
+    for (page, frame) in frames.iter().enumerate() {
+        let at = UserAddr::new(BASE + page as u64 * 4096);
+        check("vDSO page is mapped", process.space.map(at, frame, Perm::READ | Perm::EXECUTE).is_ok());
+    }
+    let regs = &mut process.context.regs;
+    (regs.rbx, regs.rbp, regs.r12) = (BASE + function, MONOTONIC, ROUNDS);
+    let before = clock::now_ns();
+    let trap = process.run();
+    let after = clock::now_ns();
+    check_eq("the vDSO runs", &(trap, process.context.regs.rdi), &(Trap::Syscall, 0));
+    let mut time = [0; 16];
+    process.data.copy_out(0, &mut time);
+    let part =
+        |at: usize| time.iter().skip(at).take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let seen = part(0) * 1_000_000_000 + part(8);
+    check("its clock is the kernel's", (before..=after).contains(&seen));
+    measure("vdso-clock-gettime", after - before, ROUNDS);
 }
