@@ -65,7 +65,7 @@ impl Report {
                 Outcome::Skipped => ("-   ", "not checked"),
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{mark} kvm: {:<14} {detail}", check.name);
+            let _ = writeln!(text, "{mark} kvm: {:<14} {}", check.name, detail.replace('\n', " "));
         }
         text
     }

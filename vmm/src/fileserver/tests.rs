@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod hostile;
+mod jailed;
 
 use super::FileServer;
 use super::shares::Shares;
@@ -54,6 +55,7 @@ struct Client {
     shares: Arc<Shares>,
     scratch: Scratch,
     unique: u64,
+    owner: (u32, u32),
 }
 
 impl Client {
@@ -66,10 +68,11 @@ impl Client {
         let scratch = Scratch::new();
         let shares = Arc::new(Shares::default());
         share(&shares, "s", &scratch.0, access);
+        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let ram = Arc::new(GuestRam::new(RAM).unwrap());
         let (queue, driver) = Driver::new(&ram, "fs.1", 64, 0);
         let server = FileServer::new(Arc::clone(&shares), budget).unwrap();
-        Self { ram, queue, driver, server, shares, scratch, unique: 0 }
+        Self { ram, queue, driver, server, shares, scratch, unique: 0, owner }
     }
 
     /// One request of raw bytes with rooms for the answer; the answer's bytes.
@@ -90,8 +93,8 @@ impl Client {
             opcode: operation,
             unique: self.unique,
             node,
-            uid: rustix::process::getuid().as_raw(),
-            gid: rustix::process::getgid().as_raw(),
+            uid: self.owner.0,
+            gid: self.owner.1,
             ..InHeader::default()
         }
     }

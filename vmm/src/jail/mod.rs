@@ -39,6 +39,9 @@ fn failed(what: &'static str) -> impl Fn(rustix::io::Errno) -> JailError {
 /// # Errors
 /// [`JailError::System`].
 pub fn enter() -> Result<(), JailError> {
+    // Looks for the vDSO now, which takes a file that later cannot be opened.
+    let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let _ = rustix::param::page_size();
     // Modes given by the guest are final.
     rustix::process::umask(rustix::fs::Mode::empty());
     rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;

@@ -11,7 +11,7 @@
 use crate::virtio::chain::Cursor;
 use crate::virtio::io::{self, Position};
 use chitin_proto::vmm::Direction;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::net::Shutdown;
 use std::io::{ErrorKind, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -58,7 +58,7 @@ impl HostStream {
             let path = format!("/proc/self/fd/{}", stream.fd.as_raw_fd());
             let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
             // Without /proc the careful way remains.
-            if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+            if let Ok(own) = rustix::fs::openat(CWD, path, flags, Mode::empty()) {
                 (stream.fd, stream.limit) = (own, usize::MAX);
             }
         }

@@ -358,3 +358,34 @@ fn blocking_descriptors_do_not_block() {
     let stream = HostStream::new(ours.into(), Direction::Both).unwrap();
     while stream.write(&[0; 65536]) != Moved::NotNow {}
 }
+
+/// A call that is missing from the main thread's list kills this test.
+#[test]
+fn the_filter_lets_streams_through() {
+    let mut guest = Guest::new(64);
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (ours, mut theirs) = pair();
+    let jailed = std::thread::spawn(move || {
+        rustix::thread::set_no_new_privs(true).unwrap();
+        crate::jail::seccomp::apply(crate::jail::seccomp::Thread::Main, crate::jail::seccomp::Mode::Kill)
+            .unwrap();
+        guest.attach(1, Direction::FromGuest, writer);
+        guest.attach(2, Direction::ToGuest, reader);
+        guest.attach(3, Direction::Both, ours);
+        guest.connect(50, 1);
+        guest.connect(51, 2);
+        guest.connect(52, 3);
+        guest.write(50, 1, b"round");
+        guest.write(52, 3, b"out");
+        guest.turn();
+        assert_eq!(guest.receive().unwrap().1, b"round");
+        guest.send(Header { flags: 3, ..Guest::packet(52, 3, op::SHUTDOWN) }, &[]);
+        guest.write(50, 1, &[0; 60_000]);
+        guest.write(50, 1, &[0; 60_000]);
+        guest.vsock.drain(Duration::from_millis(10));
+    });
+    jailed.join().unwrap();
+    let mut all = String::new();
+    theirs.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "out");
+}
