@@ -390,3 +390,100 @@ fn unimplemented_calls_are_counted() {
         assert_eq!(container.unimplemented(), [(String::from("ptrace"), 1)]);
     });
 }
+
+/// A file that names a program as its entry point.
+fn executable(user: &mut User, path: &str, contents: &[u8]) {
+    let path = user.string(path);
+    let fd = user.syscall(2, [path, 0o1101, 0o755, 0, 0, 0]);
+    assert!(fd >= 0, "open: {fd}");
+    let at = user.place(contents);
+    let len = contents.len() as u64;
+    assert_eq!(user.syscall(1, [fd.cast_unsigned(), at, len, 0, 0, 0]), i64::try_from(len).unwrap());
+    assert_eq!(user.syscall(3, [fd.cast_unsigned(), 0, 0, 0, 0, 0]), 0);
+}
+
+fn elf(entry: u64) -> Vec<u8> {
+    let mut image = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    image.extend_from_slice(&entry.to_le_bytes());
+    image.extend_from_slice(&64u64.to_le_bytes());
+    image.extend_from_slice(&[0; 12]);
+    for half in [64u16, 56, 1, 0, 0, 0] {
+        image.extend_from_slice(&half.to_le_bytes());
+    }
+    image.extend_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]);
+    for word in [0u64, 0x40_0000, 0x40_0000, 120, 120, 4096] {
+        image.extend_from_slice(&word.to_le_bytes());
+    }
+    image
+}
+
+fn execve(user: &mut User, path: &str, arguments: &[&str]) -> i64 {
+    let pointers: Vec<u64> = arguments.iter().map(|argument| user.string(argument)).chain([0]).collect();
+    let bytes: Vec<u8> = pointers.iter().flat_map(|pointer| pointer.to_le_bytes()).collect();
+    let (path, argv) = (user.string(path), user.place(&bytes));
+    user.syscall(59, [path, argv, 0, 0, 0, 0])
+}
+
+fn argument(user: &mut User, index: u64) -> String {
+    let at = user.load_u64(user.regs.rsp + 8 + 8 * index);
+    let mut text = String::new();
+    for offset in 0.. {
+        let mut byte = [0];
+        user.load(at + offset, &mut byte);
+        if byte[0] == 0 {
+            break;
+        }
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[test]
+fn programs_replace_programs() {
+    check(|user| {
+        let shell = program(|user: &mut User| {
+            // argc, and the arguments of a script.
+            assert_eq!(user.load_u64(user.regs.rsp), 4);
+            let found: Vec<String> = (0..4).map(|index| argument(user, index)).collect();
+            assert_eq!(found, ["/shell", "-x y", "/script", "one"]);
+            // The descriptor that closes is gone, the ignored signal stays ignored.
+            assert_eq!(user.syscall(3, [9, 0, 0, 0, 0, 0]), -9);
+            let own = user.syscall(39, [0; 6]);
+            assert_eq!(kill(user, own, 12), 0);
+            assert_eq!(user.syscall(186, [0; 6]), user.syscall(39, [0; 6]));
+            11
+        });
+        executable(user, "/shell", &elf(shell));
+        executable(user, "/script", b"#! /shell -x y \necho\n");
+        executable(user, "/loop", b"#!/loop\n");
+        executable(user, "/text", b"text\n");
+        assert_eq!(execve(user, "/loop", &["a"]), -40);
+        assert_eq!(execve(user, "/text", &["a"]), -8);
+        assert_eq!(execve(user, "/missing", &["a"]), -2);
+        let child = user.fork(|user| {
+            stack(user);
+            action(user, 12, 1, 0);
+            action(user, 10, program(|_: &mut User| 0), 0);
+            assert_eq!(user.syscall(293, [user.regs.rsp - 8, 0o2_000_000, 0, 0, 0, 0]), 0);
+            let fd = u64::from(user.load_u32(user.regs.rsp - 8));
+            assert_eq!(user.syscall(292, [fd, 9, 0o2_000_000, 0, 0, 0]), 9);
+            // Another thread is there, and may be the one that calls execve.
+            let other = user.spawn(56, [0x5_0f00, 0, 0, 0, 0, 0], |user| {
+                loop {
+                    user.spin();
+                    user.syscall(24, [0; 6]);
+                }
+            });
+            assert!(other > 0);
+            let caller = user.spawn(56, [0x5_0f00, 0, 0, 0, 0, 0], |user| {
+                panic!("execve: {}", execve(user, "/script", &["script", "one"]));
+            });
+            assert!(caller > 0);
+            loop {
+                user.syscall(34, [0; 6]);
+            }
+        });
+        assert_eq!(wait4(user, child, 0), (child, 11 << 8));
+        0
+    });
+}
