@@ -100,7 +100,7 @@ pub fn load_file(
     let Program { cx, fs, path, mut arguments, creds, limits, budget } = program;
     let mut named = path.to_vec();
     let mut scripts = 0;
-    while let Some((interpreter, argument)) = interpreter_of(cx, &file)? {
+    while let Some(Script { interpreter, argument }) = script_of(cx, &file)? {
         scripts += 1;
         if scripts > SCRIPTS_MAX {
             return Err(Errno::ELOOP);
@@ -128,8 +128,14 @@ pub fn load_file(
     Ok(Loaded { creds: after, secure, mm, entry, stack_pointer, name })
 }
 
-/// Interpreter and argument of a `#!` line; `None` when the file is no script.
-fn interpreter_of(cx: &FsCx<'_>, file: &OpenFile) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Errno> {
+/// What a `#!` line says.
+struct Script {
+    interpreter: Vec<u8>,
+    argument: Option<Vec<u8>>,
+}
+
+/// The `#!` line of a file; `None` when it is no script.
+fn script_of(cx: &FsCx<'_>, file: &OpenFile) -> Result<Option<Script>, Errno> {
     let mut head = [0; HEAD];
     let len = read_head(cx, file, &mut head)?;
     let Some(line) = head.get(..len).and_then(|head| head.strip_prefix(b"#!")) else { return Ok(None) };
@@ -148,7 +154,7 @@ fn interpreter_of(cx: &FsCx<'_>, file: &OpenFile) -> Result<Option<(Vec<u8>, Opt
     let from = rest.iter().position(|byte| !is_blank(byte));
     let to = rest.iter().rposition(|byte| !is_blank(byte));
     let argument = from.zip(to).and_then(|(from, to)| rest.get(from..=to)).map(<[u8]>::to_vec);
-    Ok(Some((name.to_vec(), argument)))
+    Ok(Some(Script { interpreter: name.to_vec(), argument }))
 }
 
 fn read_head(cx: &FsCx<'_>, file: &OpenFile, head: &mut [u8]) -> Result<usize, Errno> {

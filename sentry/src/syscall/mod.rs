@@ -146,7 +146,7 @@ pub fn dispatch(cx: &mut Cx<'_>) -> Option<Restart> {
         cx.context.regs.rax = i64::from(-Errno::ENOSYS.number()).cast_unsigned();
         return None;
     };
-    let result = if task.count_syscall() % SAMPLE == 0 {
+    let result = if task.count_syscall().is_multiple_of(SAMPLE) {
         let (task, sleeper) = (cx.task, cx.sleeper);
         task.count_system(sleeper, SAMPLE, || call(cx, row))
     } else {

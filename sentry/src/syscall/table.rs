@@ -91,3 +91,48 @@ const fn same(a: &str, b: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::fmt::Write;
+    use std::path::Path;
+    use std::string::String;
+
+    fn page() -> String {
+        let named = TABLE.iter().filter(|row| !row.name.is_empty());
+        let count = |wanted: fn(&Support) -> bool| named.clone().filter(|row| wanted(&row.support)).count();
+        let mut page = String::from(
+            "# System calls\n\nMade from the table in `sentry/src/syscall`; a test keeps it so. \"Full\" is what the manual \
+             page describes; a call that is not there answers `ENOSYS` and is counted by name in the container's statistics.\n\n",
+        );
+        let full = count(|support| *support == Support::Full);
+        let none = count(|support| *support == Support::None);
+        let partial = named.clone().count() - full - none;
+        let _ = writeln!(page, "{full} full, {partial} partial, {none} absent.\n");
+        page.push_str("| number | call | support | remark |\n|---|---|---|---|\n");
+        for row in named {
+            let (support, remark) = match row.support {
+                Support::Full => ("full", ""),
+                Support::Partial(remark) => ("partial", remark),
+                Support::None => ("absent", ""),
+            };
+            let _ = writeln!(page, "| {} | `{}` | {support} | {remark} |", row.number, row.name);
+        }
+        page
+    }
+
+    /// With `CHITIN_WRITE_DOCS=1` in the environment, writes the page instead.
+    #[test]
+    fn the_page_says_what_the_table_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+        if std::env::var_os("CHITIN_WRITE_DOCS").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == page(),
+            "docs/compatibility.md is out of date: run this test with CHITIN_WRITE_DOCS=1"
+        );
+    }
+}

@@ -175,15 +175,13 @@ impl Tree {
         if old == number {
             return;
         }
-        if !self.groups.contains_key(&number) {
-            self.groups.insert(number, Group { session, members: Vec::new() });
+        let group = self.groups.entry(number).or_insert_with(|| {
             if let Some(session) = self.sessions.get_mut(&session) {
                 session.groups += 1;
             }
-        }
-        if let Some(group) = self.groups.get_mut(&number) {
-            group.members.push(pid);
-        }
+            Group { session, members: Vec::new() }
+        });
+        group.members.push(pid);
         if let Some(member) = self.members.get_mut(&pid) {
             member.group = number;
             member.process.set_place(number, session);

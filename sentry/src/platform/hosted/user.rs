@@ -98,11 +98,8 @@ impl User {
 
     fn call_returning_to(&mut self, rip: u64, regs: Regs, number: u64) -> i64 {
         self.regs = Regs { rip, orig_rax: number, rax: (-38i64).cast_unsigned(), ..regs };
-        let result = {
-            self.trap(Trap::Syscall);
-            self.regs.rax.cast_signed()
-        };
-        result
+        self.trap(Trap::Syscall);
+        self.regs.rax.cast_signed()
     }
 
     /// A system call that makes a task (fork, vfork, clone): the child runs `child`.
