@@ -15,6 +15,8 @@ pub mod process;
 pub mod run;
 pub mod spawn;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
 pub mod thread;
 pub mod tree;

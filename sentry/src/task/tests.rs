@@ -14,16 +14,17 @@ use chitin_core::sleep::Sleeper;
 use std::string::String;
 use std::vec::Vec;
 
-fn container() -> Arc<Container> {
-    Container::new("test".into(), b"host".to_vec(), Vec::new(), Budget::root())
+pub(super) fn container() -> Arc<Container> {
+    let budget = Budget::root().child(4096);
+    Container::new("test".into(), b"host".to_vec(), Vec::new(), budget)
 }
 
-fn start(container: &Arc<Container>, entry: u64) -> Arc<super::Process> {
+pub(super) fn start(container: &Arc<Container>, entry: u64) -> Arc<super::Process> {
     let root = Mount::of(TmpFs::new(&Budget::root(), &Options::default()), b"root", MountFlags::empty());
     container
         .start(NewProcess {
             creds: Creds::root(),
-            mm: Mm::with(Budget::root(), MmLimits::default()).unwrap(),
+            mm: Mm::with(container.budget.clone(), MmLimits::default()).unwrap(),
             entry: UserAddr::new(entry),
             stack_pointer: UserAddr::NULL,
             files: FdTable::new(),
