@@ -10,7 +10,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Directory of all ledgers.
 pub const ROOT: &str = "/run/chitin";
@@ -236,6 +236,22 @@ impl Record {
             Effect::Bundle(path) => Some(path.as_path()),
             _ => None,
         })
+    }
+
+    /// The sandbox that the container is a guest of, if it is not its own.
+    #[must_use]
+    pub fn member_of(&self) -> Option<&str> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Member(group) => Some(group.as_str()),
+            _ => None,
+        })
+    }
+
+    /// When the journal was started.
+    #[must_use]
+    pub fn created(&self) -> Option<SystemTime> {
+        let journal = fs::metadata(self.directory.join("journal")).ok()?;
+        journal.created().or_else(|_| journal.modified()).ok()
     }
 
     /// Whether the process that keeps this journal is there.

@@ -1,6 +1,10 @@
 //! The `chitin` command.
 
+mod daemon;
 mod doctor;
+mod exec;
+mod lifecycle;
+mod list;
 mod run;
 mod terminal;
 
@@ -15,6 +19,9 @@ const FAILED: u8 = 125;
 #[derive(Debug, Parser)]
 #[command(name = "chitin", version, about)]
 struct Cli {
+    /// Namespace of containers that are created; containerd's are in those of containerd.
+    #[arg(long, default_value = "chitin", global = true)]
+    namespace: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,6 +32,36 @@ enum Command {
     Run(RunArgs),
     /// Says whether this machine can run sandboxes.
     Doctor,
+    /// Makes a container from a bundle; `start` lets it run.
+    Create(lifecycle::CreateArgs),
+    /// Lets a created container run.
+    Start(lifecycle::IdArgs),
+    /// Prints a container's state as JSON.
+    State(lifecycle::IdArgs),
+    /// Sends a signal to a container.
+    Kill(lifecycle::KillArgs),
+    /// Deletes a container that has ended.
+    Delete(lifecycle::DeleteArgs),
+    /// Runs a further process in a container.
+    Exec(exec::ExecArgs),
+    /// Lists a container's processes, numbered as it sees them.
+    Ps(lifecycle::IdArgs),
+    /// Lists containers.
+    List(list::ListArgs),
+    /// Prints a container's counters at intervals.
+    Events(list::EventsArgs),
+    /// Freezes a container.
+    Pause(lifecycle::IdArgs),
+    /// Thaws a container.
+    Resume(lifecycle::IdArgs),
+    /// Not there yet.
+    Checkpoint(lifecycle::IdArgs),
+    /// Not there yet.
+    Restore(lifecycle::IdArgs),
+    /// Writes a config.json to start from.
+    Spec(list::SpecArgs),
+    /// Cleans up after sandboxes whose keeper has died.
+    Gc,
 }
 
 /// What `chitin run` takes.
@@ -84,9 +121,43 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
         }
     };
+    let namespace = &cli.namespace;
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Doctor => doctor::run(),
+        Command::Create(args) => lifecycle::create(namespace, args),
+        Command::Start(args) => lifecycle::start(namespace, &args),
+        Command::State(args) => list::state(namespace, &args),
+        Command::Kill(args) => lifecycle::kill(namespace, &args),
+        Command::Delete(args) => lifecycle::delete(namespace, &args),
+        Command::Exec(args) => exec::exec(namespace, &args),
+        Command::Ps(args) => list::ps(namespace, &args),
+        Command::List(args) => list::list(namespace, &args),
+        Command::Events(args) => list::events(namespace, &args),
+        Command::Pause(args) => lifecycle::pause(namespace, &args),
+        Command::Resume(args) => lifecycle::resume(namespace, &args),
+        Command::Checkpoint(args) => unsupported("checkpoint", &args),
+        Command::Restore(args) => unsupported("restore", &args),
+        Command::Spec(args) => list::write_spec(&args),
+        Command::Gc => lifecycle::gc(),
+    }
+}
+
+fn unsupported(what: &str, args: &lifecycle::IdArgs) -> ExitCode {
+    eprintln!("chitin: {what} {}: this version cannot save or restore sandboxes", args.id);
+    ExitCode::from(FAILED)
+}
+
+/// Adds `K=V`, in place of an earlier `K`; a bare `K` takes the caller's value.
+fn set_env(env: &mut Vec<String>, pair: &str) {
+    let (key, value) = match pair.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (pair, std::env::var(pair).ok()),
+    };
+    let prefix = format!("{key}=");
+    env.retain(|entry| !entry.starts_with(&prefix));
+    if let Some(value) = value {
+        env.push(prefix + &value);
     }
 }
 

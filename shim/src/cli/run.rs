@@ -4,7 +4,7 @@
 //! control socket.
 
 use super::terminal::{RawMode, size};
-use super::{RunArgs, fail};
+use super::{RunArgs, fail, set_env};
 use crate::config::{Config, ConfigError};
 use crate::container::{self, ContainerError};
 use crate::sandbox::{self, Ending, Launch, Sandbox, SandboxError, SandboxEvent};
@@ -407,18 +407,5 @@ fn own_user() -> User {
             .map(rustix::process::Gid::as_raw)
             .collect(),
         home: None,
-    }
-}
-
-/// Adds `K=V`, in place of an earlier `K`; a bare `K` takes the caller's value.
-fn set_env(env: &mut Vec<String>, pair: &str) {
-    let (key, value) = match pair.split_once('=') {
-        Some((key, value)) => (key, Some(value.to_owned())),
-        None => (pair, std::env::var(pair).ok()),
-    };
-    let prefix = format!("{key}=");
-    env.retain(|entry| !entry.starts_with(&prefix));
-    if let Some(value) = value {
-        env.push(prefix + &value);
     }
 }

@@ -9,14 +9,15 @@
 //! `CloseIO`. So until the start the pipe is watched for a writer that closes it, and if there was one, ours goes too.
 
 use super::state::Paths;
-use super::{INHERITED, TaskError};
+use super::{BORROWED, INHERITED, TaskError};
 use crate::sandbox::Sandbox;
-use crate::stdio::{Streams, attach_terminal};
+use crate::stdio::{Streams, attach_terminal, private_copy};
 use chitin_proto::control::Stdio;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -77,6 +78,8 @@ pub(super) fn open_streams(paths: &Paths, inherited: &Mutex<Streams>) -> Result<
     let (mut stdin, mut output_readers) = (None, Vec::new());
     if paths.stdin == INHERITED {
         streams.stdin = inherited.stdin.take();
+    } else if let Some(given) = borrowed(&paths.stdin, OFlags::RDONLY)? {
+        streams.stdin = given;
     } else if !paths.stdin.is_empty() {
         let (reader, held) = open_input(&paths.stdin)?;
         streams.stdin = Some(reader);
@@ -88,6 +91,8 @@ pub(super) fn open_streams(paths: &Paths, inherited: &Mutex<Streams>) -> Result<
     ] {
         if path == INHERITED {
             *stream = given.take();
+        } else if let Some(given) = borrowed(path, OFlags::WRONLY)? {
+            *stream = given;
         } else if !path.is_empty() {
             let (writer, reader) = open_output(path)?;
             *stream = Some(writer);
@@ -98,17 +103,37 @@ pub(super) fn open_streams(paths: &Paths, inherited: &Mutex<Streams>) -> Result<
 }
 
 impl Opened {
-    /// Hands the streams to the VMM.
-    pub(super) fn attach(self, sandbox: &Sandbox, size: (u16, u16)) -> Result<(Stdio, ProcessIo), TaskError> {
-        let stdio = if self.terminal {
+    /// Hands the streams to the VMM. Returns what the sentry is told and the ports of output.
+    pub(super) fn attach(
+        self,
+        sandbox: &Sandbox,
+        size: (u16, u16),
+    ) -> Result<(Stdio, Vec<u32>, ProcessIo), TaskError> {
+        let (stdio, outputs) = if self.terminal {
             let terminal = bridge(self.streams.stdin, self.streams.stdout)
                 .map_err(|source| TaskError::Stream { path: "terminal".to_owned(), source })?;
-            attach_terminal(sandbox, terminal.as_fd(), size)?.0
+            attach_terminal(sandbox, terminal.as_fd(), size)?
         } else {
-            self.streams.attach(sandbox)?.0
+            self.streams.attach(sandbox)?
         };
-        Ok((stdio, ProcessIo { stdin: self.stdin, _output_readers: self.output_readers }))
+        Ok((stdio, outputs, ProcessIo { stdin: self.stdin, _output_readers: self.output_readers }))
     }
+}
+
+/// The stream that a [`BORROWED`] name means; `None` for any other name.
+fn borrowed(name: &str, mode: OFlags) -> Result<Option<Option<OwnedFd>>, TaskError> {
+    let Some(name) = name.strip_prefix(BORROWED) else { return Ok(None) };
+    let fail = |source| TaskError::Stream { path: format!("{BORROWED}{name}"), source };
+    let numbers = name
+        .split_once('/')
+        .and_then(|(pid, descriptor)| Some((Pid::from_raw(pid.parse().ok()?)?, descriptor.parse().ok()?)));
+    let Some((pid, descriptor)) = numbers else {
+        return Err(fail(io::ErrorKind::InvalidInput.into()));
+    };
+    let stream = pidfd_open(pid, PidfdFlags::empty())
+        .and_then(|process| pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()))
+        .map_err(|error| fail(error.into()))?;
+    Ok(Some(private_copy(stream.as_fd(), mode).map_err(fail)?))
 }
 
 fn open_at(path: &str, flags: OFlags) -> Result<OwnedFd, TaskError> {

@@ -92,13 +92,14 @@ impl TaskService {
         let trees = result?;
         sandbox.ready()?;
         let size = console_size(spec);
-        let (stdio, io) = streams.attach(sandbox, size)?;
+        let (stdio, outputs, io) = streams.attach(sandbox, size)?;
         let created = container::create(sandbox, plan, &trees, stdio)?;
         let mut state = self.state();
         let entry = state.container(id)?;
         entry.shares = created.shares;
         let init = state.process(id, "")?;
         init.io = io;
+        init.outputs = outputs;
         init.phase = Phase::Created;
         Ok(())
     }
@@ -152,6 +153,7 @@ impl TaskService {
         if let Err(error) = result {
             if let Ok(process) = self.state().process(&id, &exec_id) {
                 process.phase = Phase::Created;
+                process.outputs.clear();
                 process.io.close();
             }
             // A process that could not be started has ended as far as anybody who waits is concerned.
@@ -187,9 +189,13 @@ impl TaskService {
     ) -> Result<(), TaskError> {
         let sandbox = self.sandbox()?;
         let streams = fifo::open_streams(paths, &self.inherited)?;
-        let (stdio, io) = streams.attach(sandbox, size)?;
+        let (stdio, outputs, io) = streams.attach(sandbox, size)?;
         process.stdio = stdio;
-        self.state().process(id, exec_id)?.io = io;
+        {
+            let mut state = self.state();
+            let entry = state.process(id, exec_id)?;
+            (entry.io, entry.outputs) = (io, outputs);
+        }
         let request = Request::Exec { id: id.to_owned(), exec_id: exec_id.to_owned(), process };
         sandbox.control(&request)?;
         self.state().process(id, exec_id)?.io.settle_stdin();
@@ -211,7 +217,7 @@ impl TaskService {
                 Phase::Creating | Phase::Created | Phase::Running => {
                     process.phase = Phase::Stopped(exit);
                     process.io.close_stdin();
-                    std::mem::take(&mut process.waiters)
+                    process.take_waiters()
                 }
             }
         };

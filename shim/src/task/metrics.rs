@@ -47,6 +47,27 @@ pub(super) fn v2(stats: &Stats) -> Result<Any, TaskError> {
     any("io.containerd.cgroups.v2.Metrics", &metrics)
 }
 
+/// A line like those of `runc events`.
+pub(super) fn json(id: &str, stats: &Stats) -> String {
+    let unimplemented: serde_json::Map<_, _> =
+        stats.unimplemented.iter().map(|(name, count)| (name.clone(), (*count).into())).collect();
+    serde_json::json!({
+        "type": "stats",
+        "id": id,
+        "data": {
+            "cpu": {"usage": {
+                "total": stats.user_ns.saturating_add(stats.system_ns),
+                "kernel": stats.system_ns,
+                "user": stats.user_ns,
+            }},
+            "memory": {"usage": {"usage": stats.memory_bytes, "max": stats.memory_peak_bytes}},
+            "pids": {"current": stats.pids},
+            "syscalls": {"total": stats.syscalls, "unimplemented": unimplemented},
+        },
+    })
+    .to_string()
+}
+
 fn any(type_url: &str, message: &impl Message) -> Result<Any, TaskError> {
     let mut any = Any::new();
     type_url.clone_into(&mut any.type_url);

@@ -33,7 +33,7 @@ use chitin_proto::control;
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::{self, MessageField};
 use oci_spec::runtime::Spec;
-use state::State;
+use state::{State, Until};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,9 @@ pub const TASK_SERVICE: &str = "containerd.task.v2.Task";
 pub const OWN_SERVICE: &str = "dev.chitin.v1.Sandbox";
 /// In place of a path: the stream of the process that started the service.
 pub const INHERITED: &str = "chitin:inherited";
+
+/// In place of a path, before `PID/DESCRIPTOR`: a stream of that process, which is to be the very same open file.
+pub const BORROWED: &str = "chitin:fd:";
 
 /// Exit status of a process whose sandbox is gone, as if killed.
 const STATUS_KILLED: u32 = 128 + 9;
@@ -195,7 +198,13 @@ impl TaskService {
             SandboxEvent::Control(control::Event::OutOfMemory { id }) => {
                 self.parts.publisher.out_of_memory(&id);
             }
-            SandboxEvent::Control(control::Event::Ready { .. }) | SandboxEvent::StreamClosed(_) => {}
+            SandboxEvent::Control(control::Event::Ready { .. }) => (),
+            SandboxEvent::StreamClosed(port) => {
+                let waiters = self.state().stream_closed(port);
+                for (waiter, exit) in waiters {
+                    waiter.answer(queries::wait_outcome(exit));
+                }
+            }
             SandboxEvent::Log(line) => log(Level::Info, line.trim_end()),
             SandboxEvent::Ended(ending) => self.ended(&ending),
         }
@@ -227,6 +236,10 @@ impl TaskService {
             log(Level::Error, format!("sandbox {} has ended: {ending}", self.parts.group));
         }
         let living = self.state().living();
+        let released = self.state().streams_lost();
+        for (waiter, exit) in released {
+            waiter.answer(queries::wait_outcome(exit));
+        }
         for (id, exec_id) in living {
             self.exited(&id, &exec_id, STATUS_KILLED);
         }
@@ -248,8 +261,10 @@ impl TaskService {
 
 impl Service for TaskService {
     fn call(self: Arc<Self>, service: &str, method: &str, payload: Vec<u8>, responder: Responder) {
-        if (service, method) == (TASK_SERVICE, "Wait") {
-            return self.wait(&payload, responder);
+        match (service, method) {
+            (TASK_SERVICE, "Wait") => return self.wait(&payload, responder, Until::Ended),
+            (OWN_SERVICE, "Wait") => return self.wait(&payload, responder, Until::Flushed),
+            _ => (),
         }
         match handler(service, method) {
             Some((Pace::Quick, handler)) => responder.answer(handler(&self, &payload)),
@@ -291,6 +306,7 @@ fn handler(service: &str, method: &str) -> Option<(Pace, Handler)> {
         (TASK_SERVICE, "Pids") => (Pace::Quick, |task, body| call(body, |q| task.pids(q))),
         (TASK_SERVICE, "Connect") => (Pace::Quick, |task, body| call(body, |q| task.connect(q))),
         (TASK_SERVICE, "Shutdown") => (Pace::Quick, |task, body| call(body, |q| task.shutdown(q))),
+        (OWN_SERVICE, "Stats") => (Pace::Slow, |task, body| call(body, |q| task.stats_json(q))),
         (OWN_SERVICE, "Pids") => (Pace::Slow, |task, body| call(body, |q| task.guest_pids(q))),
         _ => return None,
     })

@@ -1,11 +1,11 @@
 //! Calls that only look.
 
-use super::state::Exit;
+use super::state::{Exit, Until, Waiter};
 use super::{TaskError, TaskService, metrics, timestamp};
 use crate::cgroup;
 use crate::sandbox::SandboxError;
 use crate::ttrpc::{Outcome, Responder};
-use chitin_proto::control::{Reply, Request};
+use chitin_proto::control::{Reply, Request, Stats};
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::{Message as _, MessageField};
 
@@ -37,20 +37,23 @@ impl TaskService {
         Ok(response)
     }
 
-    pub(super) fn wait(&self, payload: &[u8], responder: Responder) {
+    pub(super) fn wait(&self, payload: &[u8], responder: Responder, until: Until) {
         let request = match api::WaitRequest::parse_from_bytes(payload) {
             Ok(request) => request,
             Err(error) => return responder.answer(Err(TaskError::from(error).into())),
         };
         let mut state = self.state();
         match state.process(&request.id, &request.exec_id) {
-            Ok(process) => match process.phase.exit() {
-                None => process.waiters.push(responder),
-                Some(exit) => {
+            Ok(process) => {
+                process.waiters.push(Waiter { responder, until });
+                if let Some(exit) = process.phase.exit() {
+                    let waiters = process.take_waiters();
                     drop(state);
-                    responder.answer(wait_outcome(exit));
+                    for waiter in waiters {
+                        waiter.answer(wait_outcome(exit));
+                    }
                 }
-            },
+            }
             Err(error) => {
                 drop(state);
                 responder.answer(Err(error.into()));
@@ -82,11 +85,7 @@ impl TaskService {
     }
 
     pub(super) fn stats(&self, request: api::StatsRequest) -> Result<api::StatsResponse, TaskError> {
-        self.state().container(&request.id)?;
-        let stats = match self.sandbox()?.control(&Request::Stats { id: request.id })? {
-            Reply::Stats(stats) => stats,
-            other => return Err(unexpected("container stats", &other)),
-        };
+        let stats = self.container_stats(request.id)?;
         let any = match cgroup::version() {
             Some(cgroup::Version::V1) => metrics::v1(&stats),
             _ => metrics::v2(&stats),
@@ -94,6 +93,25 @@ impl TaskService {
         let mut response = api::StatsResponse::new();
         response.stats = MessageField::some(any);
         Ok(response)
+    }
+}
+
+impl TaskService {
+    /// The counters as a JSON text in the answer's `value`.
+    pub(super) fn stats_json(&self, request: api::StatsRequest) -> Result<api::StatsResponse, TaskError> {
+        let id = request.id.clone();
+        let stats = self.container_stats(request.id)?;
+        let mut response = api::StatsResponse::new();
+        response.stats.mut_or_insert_default().value = metrics::json(&id, &stats).into_bytes();
+        Ok(response)
+    }
+
+    fn container_stats(&self, id: String) -> Result<Stats, TaskError> {
+        self.state().container(&id)?;
+        match self.sandbox()?.control(&Request::Stats { id })? {
+            Reply::Stats(stats) => Ok(stats),
+            other => Err(unexpected("container stats", &other)),
+        }
     }
 }
 

@@ -38,8 +38,26 @@ pub(super) struct Process {
     pub(super) spec: Option<ProcessSpec>,
     /// Window size asked for before the start.
     pub(super) size: (u16, u16),
+    /// Ports of output that is not all written yet.
+    pub(super) outputs: Vec<u32>,
     /// Calls that wait for the end.
-    pub(super) waiters: Vec<Responder>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// A call that waits for the end of a process.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) responder: Responder,
+    pub(super) until: Until,
+}
+
+/// What a waiting call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The end of the process.
+    Ended,
+    /// And that its output is written.
+    Flushed,
 }
 
 /// Where containerd has its ends of a process's streams.
@@ -104,7 +122,20 @@ impl Phase {
 impl Process {
     pub(super) fn new(phase: Phase, paths: Paths, spec: Option<ProcessSpec>) -> Self {
         let io = ProcessIo::default();
-        Self { phase, paths, io, spec, size: (0, 0), waiters: Vec::new() }
+        Self { phase, paths, io, spec, size: (0, 0), outputs: Vec::new(), waiters: Vec::new() }
+    }
+
+    /// The calls that wait no longer.
+    pub(super) fn take_waiters(&mut self) -> Vec<Responder> {
+        if self.phase.exit().is_none() {
+            return Vec::new();
+        }
+        let is_flushed = self.outputs.is_empty();
+        let (ready, waiting) = std::mem::take(&mut self.waiters)
+            .into_iter()
+            .partition(|waiter| is_flushed || waiter.until == Until::Ended);
+        self.waiters = waiting;
+        ready.into_iter().map(|waiter: Waiter| waiter.responder).collect()
     }
 }
 
@@ -134,6 +165,32 @@ impl State {
             .processes
             .get_mut(exec_id)
             .ok_or_else(|| TaskError::NoProcess { id: id.to_owned(), exec_id: exec_id.to_owned() })
+    }
+
+    /// Notes that a stream is written out; returns the calls that waited for that, with the end they waited for.
+    pub(super) fn stream_closed(&mut self, port: u32) -> Vec<(Responder, Exit)> {
+        let processes = self.containers.values_mut().flat_map(|container| container.processes.values_mut());
+        for process in processes {
+            if process.outputs.contains(&port) {
+                process.outputs.retain(|open| *open != port);
+                let Some(exit) = process.phase.exit() else { break };
+                return process.take_waiters().into_iter().map(|waiter| (waiter, exit)).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Notes that no stream will be written any more; returns the calls that waited for that.
+    pub(super) fn streams_lost(&mut self) -> Vec<(Responder, Exit)> {
+        let processes = self.containers.values_mut().flat_map(|container| container.processes.values_mut());
+        let mut released = Vec::new();
+        for process in processes {
+            process.outputs.clear();
+            if let Some(exit) = process.phase.exit() {
+                released.extend(process.take_waiters().into_iter().map(|waiter| (waiter, exit)));
+            }
+        }
+        released
     }
 
     /// Every process that has not ended.
