@@ -120,10 +120,12 @@ impl Mapping {
         from: &mut IoReader<'_>,
     ) -> Result<usize, Errno> {
         let len = (FRAME_SIZE - within).min(from.remaining());
-        if len == FRAME_SIZE && !self.is_memory() && index < self.pages() {
-            if let Some(copied) = self.overwrite(sleeper, index, from)? {
-                return Ok(copied);
-            }
+        if len == FRAME_SIZE
+            && !self.is_memory()
+            && index < self.pages()
+            && let Some(copied) = self.overwrite(sleeper, index, from)?
+        {
+            return Ok(copied);
         }
         let frame = self.page_to_write(sleeper, index)?;
         let copied = from.read_frame(&frame, within, len);

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 use chitin_core::frame::Frame;
 
 /// Pages of a chunk.
-pub(super) const CHUNK: u64 = 32;
+pub(super) const CHUNK: u64 = SLOTS as u64;
+const SLOTS: usize = 32;
 
 /// 32 pages. A page is absent, busy (being filled, or on its way out), present, or present and busy.
 #[derive(Default)]
 struct Chunk {
-    frames: [Option<Frame>; CHUNK as usize],
+    frames: [Option<Frame>; SLOTS],
     dirty: u32,
     busy: u32,
     /// Of busy pages: what is being filled in is out of date already.
@@ -42,9 +43,9 @@ pub(super) struct PageTable {
     dirty: usize,
 }
 
+/// Chunk, slot in it, and the slot's bit.
 const fn place(index: u64) -> (u64, usize, u32) {
     let slot = index % CHUNK;
-    #[expect(clippy::cast_possible_truncation, reason = "below 32")]
     (index / CHUNK, slot as usize, 1 << slot)
 }
 
@@ -193,12 +194,12 @@ impl PageTable {
 
     /// Present pages of `from..to`.
     pub(super) fn count(&self, from: u64, to: u64) -> u64 {
-        let chunks = self.chunks.range(from / CHUNK..to.div_ceil(CHUNK).max(from / CHUNK));
-        let present = |(number, chunk): (&u64, &Box<Chunk>)| {
+        let mut present = 0;
+        for (number, chunk) in self.chunks.range(from / CHUNK..to.div_ceil(CHUNK).max(from / CHUNK)) {
             let pages = (number * CHUNK..).zip(&chunk.frames);
-            pages.filter(|(page, slot)| slot.is_some() && (from..to).contains(page)).count() as u64
-        };
-        chunks.map(present).sum()
+            present += pages.filter(|(page, slot)| slot.is_some() && (from..to).contains(page)).count();
+        }
+        present as u64
     }
 
     /// The first run of dirty pages in `from..to`, at most `most` long, made clean: first page and frames.

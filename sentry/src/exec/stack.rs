@@ -140,9 +140,12 @@ pub(super) fn fill(
     Ok(UserAddr::new(stack_pointer))
 }
 
+/// Writes bytes at an address.
+type Write<'a> = dyn Fn(u64, &[u8]) -> Result<(), Errno> + 'a;
+
 /// Writes words one after the other, a page at a time.
 struct Words<'a> {
-    write: &'a dyn Fn(u64, &[u8]) -> Result<(), Errno>,
+    write: &'a Write<'a>,
     at: u64,
     buffer: Vec<u8>,
 }

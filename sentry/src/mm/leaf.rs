@@ -8,17 +8,19 @@
 
 use super::budget::Budget;
 use crate::platform::OutOfMemory;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::frame::Frame;
 
 /// Pages of a leaf.
-pub(super) const LEAF_PAGES: u64 = 512;
+pub(super) const LEAF_PAGES: u64 = SLOTS as u64;
+const SLOTS: usize = 512;
 
-/// 512 pages, aligned to 512.
+/// 512 pages, aligned to 512. The slots are apart from the rest: together they would not fit the heap's 2 KiB objects.
 pub(super) struct Leaf {
-    slots: [Option<Frame>; LEAF_PAGES as usize],
+    slots: Box<[Option<Frame>; SLOTS]>,
     used: usize,
     budget: Arc<Budget>,
 }
@@ -34,7 +36,7 @@ impl Leaf {
 
     /// A leaf that has been charged.
     fn empty(budget: &Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { slots: [const { None }; LEAF_PAGES as usize], used: 0, budget: budget.clone() })
+        Arc::new(Self { slots: Box::new([const { None }; SLOTS]), used: 0, budget: budget.clone() })
     }
 
     /// A leaf with the same frames, each with one handle more. Not refused: unmapping must not fail.
@@ -110,7 +112,6 @@ pub(super) struct PageIndex {
 }
 
 const fn split(page: u64) -> (u64, usize) {
-    #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     (page / LEAF_PAGES, (page % LEAF_PAGES) as usize)
 }
 
@@ -151,7 +152,7 @@ impl PageIndex {
             if first >= from && first + LEAF_PAGES <= to {
                 sum += leaf.used as u64;
             } else {
-                let slots = (first..).zip(&leaf.slots);
+                let slots = (first..).zip(leaf.slots.iter());
                 sum +=
                     slots.filter(|(page, slot)| slot.is_some() && (from..to).contains(page)).count() as u64;
             }
@@ -251,7 +252,7 @@ impl PageIndex {
                 continue;
             };
             let target = to + (page - from);
-            let whole = slot == 0 && target % LEAF_PAGES == 0 && from + count - page >= LEAF_PAGES;
+            let whole = slot == 0 && target.is_multiple_of(LEAF_PAGES) && from + count - page >= LEAF_PAGES;
             if whole {
                 if let Some(leaf) = self.leaves.remove(&number) {
                     self.leaves.insert(target / LEAF_PAGES, leaf);

@@ -41,6 +41,8 @@ mod remote;
 mod reverse;
 mod space;
 mod spare;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod zero;
 

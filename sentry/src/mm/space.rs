@@ -131,29 +131,28 @@ impl Mm {
     /// Gives up a reference; the last one empties the address space, letting others run meanwhile. For the end of a
     /// process: `Drop` does the same in one go.
     pub fn leave(self: Arc<Self>, sleeper: &Sleeper) {
-        if Arc::strong_count(&self) == 1 {
-            let doomed = self.take_everything();
-            self.space.unmap(UserAddr::NULL, pages(0, USER_END));
-            doomed.finish(sleeper);
+        if let Some(last) = Arc::into_inner(self) {
+            last.take_everything().finish(sleeper);
         }
     }
 
+    /// Takes out all there is. Nobody runs user code here any more; the space is emptied only if somebody else has it.
     fn take_everything(&self) -> Doomed {
-        let mut state = self.state.lock();
-        Doomed {
-            areas: state.areas.remove(0, u64::MAX),
-            pages: alloc::vec![state.index.remove(0, USER_END >> 12)],
+        let doomed = {
+            let mut state = self.state.lock();
+            let areas = state.areas.remove(0, u64::MAX);
+            Doomed { areas, pages: alloc::vec![state.index.remove(0, USER_END >> 12)] }
+        };
+        if !doomed.areas.is_empty() && Arc::strong_count(&self.space) > 1 {
+            self.space.unmap(UserAddr::NULL, pages(0, USER_END));
         }
+        doomed
     }
 }
 
 impl Drop for Mm {
     fn drop(&mut self) {
-        let doomed = self.take_everything();
-        if !doomed.areas.is_empty() {
-            self.space.unmap(UserAddr::NULL, pages(0, USER_END));
-        }
-        drop(doomed);
+        drop(self.take_everything());
     }
 }
 
