@@ -7,6 +7,7 @@ use crate::fs::lookup::{self, Follow, Last, Tail};
 use crate::fs::mount::Depth;
 use crate::fs::names;
 use crate::fs::node::NewNode;
+use crate::fs::overlay::OverlayFs;
 use crate::fs::tmpfs::{self, TmpFs};
 use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, dev, proc, sys};
 use crate::mm::Budget;
@@ -37,7 +38,7 @@ pub(super) fn build(
     budget: &Arc<Budget>,
 ) -> Result<Tree, Refusal> {
     let view = super::view::View::new(container, budget);
-    let root = root_fs(cx, files, spec)?;
+    let root = root_fs(cx, files, spec, budget)?;
     let namespace = MountNamespace::new(Mount::of(root, b"overlay", MountFlags::RELATIME));
     let tree = Tree { namespace, cgroup: view };
     for mount in &spec.mounts {
@@ -83,6 +84,7 @@ fn root_fs(
     cx: &FsCx<'_>,
     files: &Arc<Connection>,
     spec: &ContainerSpec,
+    budget: &Arc<Budget>,
 ) -> Result<Arc<dyn FileSystem>, Refusal> {
     let mut layers: Vec<Arc<dyn FileSystem>> = Vec::new();
     for name in &spec.root.shares {
@@ -93,7 +95,10 @@ fn root_fs(
     match spec.root.writes {
         RootWrites::Through if layers.len() == 1 => Ok(single),
         RootWrites::Through => Err(Refusal::new(Errno::EINVAL, "writes through need a root of one share")),
-        RootWrites::Overlay | RootWrites::ReadOnly => Ok(single),
+        RootWrites::Overlay | RootWrites::ReadOnly => {
+            let overlay = OverlayFs::new(cx, layers, budget);
+            Ok(overlay.map_err(Refusal::of(String::from("the layers of the root")))?)
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub mod node;
 pub mod node_state;
 pub mod open;
 pub mod open_file;
+pub mod overlay;
 pub mod path;
 pub mod permission;
 pub mod pipe;
@@ -42,6 +43,8 @@ pub mod pseudo;
 pub mod readiness;
 pub mod stream;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod xattr;

@@ -5,7 +5,7 @@ use super::inode::{Fresh, Inode, LinkChange};
 use crate::abi::Errno;
 use crate::fs::names::{EXCHANGE, NOREPLACE};
 use crate::fs::node::{DirEntry, DirSink, NewNode};
-use crate::fs::{DirNode, FsCx, Node, NodeKind};
+use crate::fs::{Attr, DirNode, FsCx, Node, NodeKind};
 use crate::mm::Charge;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -106,13 +106,7 @@ impl TmpDir {
 
     /// Makes a node for this directory, not yet entered.
     fn make(&self, cx: &FsCx<'_>, what: &NewNode, mode: u32) -> Result<Arc<Node>, Errno> {
-        let common = self.inode.common();
-        let charge = common.files.charge(1).map_err(|_| Errno::ENOSPC)?;
-        let fresh = Fresh::in_dir(cx, &self.inode.attr_now(), mode, what);
-        match what {
-            NewNode::Dir => Ok(Self::node(common, &fresh, Some((self.inode.ino(), charge)))),
-            _ => Inode::node(common, what, &fresh, charge),
-        }
+        make(self.inode.common(), cx, &self.inode.attr_now(), what, mode)
     }
 
     /// Runs `f` with the entries of this directory and, unless it is the same one, of `other`.
@@ -130,6 +124,25 @@ impl TmpDir {
             drop(mine);
             core::hint::spin_loop();
         }
+    }
+}
+
+/// Makes a node as for a directory of these attributes, entered nowhere yet.
+///
+/// # Errors
+/// `ENOSPC` when there are too many files.
+pub(in crate::fs) fn make(
+    common: &Arc<Common>,
+    cx: &FsCx<'_>,
+    dir: &Attr,
+    what: &NewNode,
+    mode: u32,
+) -> Result<Arc<Node>, Errno> {
+    let charge = common.files.charge(1).map_err(|_| Errno::ENOSPC)?;
+    let fresh = Fresh::in_dir(cx, dir, mode, what);
+    match what {
+        NewNode::Dir => Ok(TmpDir::node(common, &fresh, Some((dir.ino, charge)))),
+        _ => Inode::node(common, what, &fresh, charge),
     }
 }
 
@@ -230,8 +243,25 @@ impl DirNode for TmpDir {
         if flags & !(NOREPLACE | EXCHANGE) != 0 {
             return Err(Errno::EINVAL);
         }
-        let (moved, replaced) =
-            self.with_both(other, |mine, theirs| rename_entries(mine, theirs, name, target_name, flags))?;
+        // A directory that is to be replaced is marked first, so that nothing is made in it any more; the VFS holds the
+        // locks of both directories, so the name still leads to it below.
+        let victim = match flags & EXCHANGE {
+            0 => other.entries.lock().get(target_name).cloned(),
+            _ => None,
+        };
+        let source = self.entries.lock().get(name).cloned();
+        let replaces = source.is_some_and(|source| source.is_dir()) && flags & NOREPLACE == 0;
+        let victim_dir = victim.as_deref().and_then(Self::of).filter(|_| replaces);
+        if let Some(dir) = victim_dir {
+            dir.bury()?;
+        }
+        let done =
+            self.with_both(other, |mine, theirs| rename_entries(mine, theirs, name, target_name, flags));
+        let (moved, replaced) = done.inspect_err(|_| {
+            if let Some(dir) = victim_dir {
+                dir.entries.lock().dead = false;
+            }
+        })?;
         let across = !core::ptr::eq(self, other);
         let exchanged = flags & EXCHANGE != 0;
         let (mut ours, mut theirs) = (0i32, 0i32);

@@ -169,7 +169,7 @@ impl Inode {
         &self.common
     }
 
-    pub(super) fn ino(&self) -> u64 {
+    pub(in crate::fs) fn ino(&self) -> u64 {
         self.ino
     }
 
@@ -211,7 +211,7 @@ impl Inode {
     }
 
     /// A name of it was made or removed.
-    pub(super) fn count_link(&self, change: LinkChange) -> Result<(), Errno> {
+    pub(in crate::fs) fn count_link(&self, change: LinkChange) -> Result<(), Errno> {
         let mut meta = self.meta.lock();
         match change {
             LinkChange::Named => {
@@ -234,7 +234,7 @@ impl Inode {
     }
 
     /// The entries of the directory changed; subdirectories by `change`.
-    pub(super) fn dir_changed(&self, change: LinkChange) {
+    pub(in crate::fs) fn dir_changed(&self, change: LinkChange) {
         let now = TimeSpec::now();
         let mut meta = self.meta.lock();
         (meta.mtime, meta.ctime) = (now, now);
@@ -261,7 +261,7 @@ impl Inode {
 
 /// How the number of links changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkChange {
+pub(in crate::fs) enum LinkChange {
     /// One more.
     Named,
     /// One less.

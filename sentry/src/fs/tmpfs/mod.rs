@@ -102,6 +102,43 @@ pub struct Common {
 }
 
 impl Common {
+    /// For a tmpfs of at most `pages` of contents and `files` files, whose inode numbers start at `first_ino`.
+    pub(in crate::fs) fn new(
+        budget: &Arc<Budget>,
+        pages: Option<u64>,
+        files: Option<u64>,
+        first_ino: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            dev: anonymous_device(),
+            pages: budget.child(pages.unwrap_or(UNLIMITED)),
+            files: budget.child(files.unwrap_or(UNLIMITED)),
+            next_ino: AtomicU64::new(first_ino),
+        })
+    }
+
+    /// What statfs(2) tells. Without a limit of its own, a tmpfs may have all of memory.
+    pub(in crate::fs) fn statfs(&self) -> StatFs {
+        let (total, unused) = chitin_core::frame::usage();
+        let left = |budget: &Budget| match budget.limit() {
+            UNLIMITED => (u64::from(total), u64::from(unused)),
+            limit => (limit, limit.saturating_sub(budget.used())),
+        };
+        let (blocks, free) = left(&self.pages);
+        let (files, files_free) = left(&self.files);
+        StatFs {
+            magic: MAGIC,
+            block_size: 4096,
+            blocks,
+            free,
+            available: free,
+            files,
+            files_free,
+            name_max: 255,
+            id: self.dev,
+        }
+    }
+
     fn next_ino(&self) -> u64 {
         self.next_ino.fetch_add(1, Ordering::Relaxed)
     }
@@ -126,13 +163,8 @@ impl TmpFs {
     /// As [`TmpFs::new`], with another type name, such as `devtmpfs` or `mqueue`.
     #[must_use]
     pub fn named(type_name: &'static str, budget: &Arc<Budget>, options: &Options) -> Arc<Self> {
-        let pages = options.size.map_or(UNLIMITED, |size| size.div_ceil(4096));
-        let common = Arc::new(Common {
-            dev: anonymous_device(),
-            pages: budget.child(pages),
-            files: budget.child(options.files.unwrap_or(UNLIMITED)),
-            next_ino: AtomicU64::new(1),
-        });
+        let pages = options.size.map(|size| size.div_ceil(4096));
+        let common = Common::new(budget, pages, options.files, 1);
         let fresh = Fresh { mode: options.mode, uid: options.uid, gid: options.gid };
         let root = dir::TmpDir::node(&common, &fresh, None);
         Arc::new(Self { common, root, type_name })
@@ -161,23 +193,7 @@ impl FileSystem for TmpFs {
     }
 
     fn statfs(&self, _: &FsCx<'_>) -> Result<StatFs, Errno> {
-        let left = |budget: &Budget| match budget.limit() {
-            UNLIMITED => (0, 0),
-            limit => (limit, limit.saturating_sub(budget.used())),
-        };
-        let (blocks, free) = left(&self.common.pages);
-        let (files, files_free) = left(&self.common.files);
-        Ok(StatFs {
-            magic: MAGIC,
-            block_size: 4096,
-            blocks,
-            free,
-            available: free,
-            files,
-            files_free,
-            name_max: 255,
-            id: self.common.dev,
-        })
+        Ok(self.common.statfs())
     }
 
     fn options(&self) -> String {
