@@ -35,8 +35,13 @@ pub fn main(sleeper: &chitin_core::sleep::Sleeper) {
         "Linux version {}",
         abi::version::proc_version().trim_start_matches("Linux version ")
     ));
+    mm::pressure::init();
+    if cache::flusher::start().is_err() {
+        log::write("sentry: no memory for the flusher\n");
+    }
     if let Err(errno) = control::serve(sleeper) {
         log::write(&alloc::format!("sentry: control channel: {}\n", errno.text()));
     }
+    cache::reclaim::flush_all(sleeper);
     platform::get().power_off(chitin_proto::layout::PowerOff::Orderly);
 }

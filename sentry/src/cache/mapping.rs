@@ -1,5 +1,6 @@
 //! [`Mapping`]: the cached pages of one file, and [`Backing`], where they come from.
 
+use super::flusher;
 use super::mappers::{Attachment, Copies, Mapper, Mappers, PageRange, Sharing};
 use super::table::{PageTable, Slot};
 use crate::abi::Errno;
@@ -206,6 +207,9 @@ impl Mapping {
         let mut table = self.table.lock();
         if index >= self.pages() {
             return Lookup::Beyond;
+        }
+        if access == Access::Write && !self.is_memory() {
+            flusher::notice();
         }
         match table.touch(index, access == Access::Write) {
             Some((frame, dirty)) => Lookup::Present(frame.clone(), self.mapped(dirty)),

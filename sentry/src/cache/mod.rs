@@ -7,7 +7,7 @@
 //! | `fill`, `io` | getting pages, reading and writing |
 //! | `truncate`, `write_back` | sizes, holes, dirty pages |
 //! | `mappers` | the reverse map: who maps the file |
-//! | `reclaim` | dropping clean pages |
+//! | [`reclaim`], [`flusher`] | dropping clean pages; writing dirty ones back after a while |
 //!
 //! # Who excludes whom
 //!
@@ -23,6 +23,7 @@
 //! Levels: list of mappings 110, reverse map 115, page table 120; the first two are never held with the third.
 
 mod fill;
+pub mod flusher;
 mod io;
 mod mappers;
 mod mapping;

@@ -60,6 +60,14 @@ pub fn shrink(sleeper: &Sleeper, budget: &Budget, wanted: usize) -> usize {
     dropped
 }
 
+/// Writes dirty pages of every file back; errors stay with their files. No lock may be held.
+pub fn flush_all(sleeper: &Sleeper) {
+    for_all(sleeper, &Budget::root(), |mapping| {
+        let _ = mapping.flush(sleeper);
+        true
+    });
+}
+
 /// Two rounds: the first takes away the marks of use.
 fn shrink_clean(sleeper: &Sleeper, budget: &Budget, wanted: usize) -> usize {
     let mut dropped = 0;

@@ -102,10 +102,14 @@ impl Mm {
     }
 
     fn fault_round(&self, at: u64, access: Access, spare: &mut Option<Spare>) -> Result<(), Stopped> {
-        let limits = self.limits();
         let mut state = self.state.lock();
         if state.areas.find(at).is_none() {
-            state.grow_stack(at, &limits)?;
+            drop(state);
+            let limits = self.limits();
+            state = self.state.lock();
+            if state.areas.find(at).is_none() {
+                state.grow_stack(at, &limits)?;
+            }
         }
         let mut round = Round { state: &mut state, space: &*self.space, spare, at };
         let replaced = round.run(access);
@@ -141,6 +145,13 @@ impl State {
 /// A page that was copied away from, kept until no lock is held.
 type Replaced = Option<super::leaf::Loan>;
 
+/// Whether pages of a file mapping may have been replaced by private copies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    Never,
+    Perhaps,
+}
+
 /// One round of a fault, under the lock.
 struct Round<'a> {
     state: &'a mut State,
@@ -160,13 +171,18 @@ impl Round<'_> {
         if !allowed {
             return Err(FaultError::Denied.into());
         }
-        let area = area.clone();
         let bounds = (start, area.end);
         let perm = area.perm | Perm::READ;
-        if !area.source.is_shared() && self.state.index.get(self.at >> 12).is_some() {
-            return self.present(bounds, perm, access);
-        }
+        let index = area.file_page(start, self.at);
         match (&area.source, access) {
+            (Source::Shared(file), access) => {
+                let mapping = file.mapping();
+                let (frame, mapped) = cached(mapping, index, access)?;
+                self.space.map(UserAddr::new(self.at), &frame, shared_perm(perm, mapped))?;
+                self.around_file(bounds, mapping, index, perm, Copied::Never);
+                Ok(None)
+            }
+            _ if self.state.index.get(self.at >> 12).is_some() => self.present(bounds, perm, access),
             (Source::Anonymous, Access::Write) => {
                 let ahead = self.run_before(start).min(pages_to_end(self.at, area.end));
                 self.fresh(ahead, perm)
@@ -177,26 +193,16 @@ impl Round<'_> {
                 Ok(None)
             }
             (Source::Private(file), Access::Write) => {
-                let index = area.file_page(start, self.at);
-                let source = self.cached(file.mapping(), index, Access::Read)?;
+                let (source, _) = cached(file.mapping(), index, Access::Read)?;
                 let copy = self.take(Contents::Any, 1)?;
-                copy.copy_from(0, &source.0, 0, FRAME_SIZE);
+                copy.copy_from(0, &source, 0, FRAME_SIZE);
                 self.install(copy, perm)
             }
             (Source::Private(file), _) => {
-                let index = area.file_page(start, self.at);
-                let (frame, _) = self.cached(file.mapping(), index, Access::Read)?;
+                let mapping = file.mapping();
+                let (frame, _) = cached(mapping, index, Access::Read)?;
                 self.space.map(UserAddr::new(self.at), &frame, perm - Perm::WRITE)?;
-                self.around_file(bounds, file.mapping(), index, perm - Perm::WRITE, true);
-                Ok(None)
-            }
-            (Source::Shared(file), access) => {
-                let index = area.file_page(start, self.at);
-                let (frame, mapped) = self.cached(file.mapping(), index, access)?;
-                self.space.map(UserAddr::new(self.at), &frame, shared_perm(perm, mapped))?;
-                if access != Access::Write || mapped == Mapped::Writable {
-                    self.around_file(bounds, file.mapping(), index, perm, false);
-                }
+                self.around_file(bounds, mapping, index, perm - Perm::WRITE, Copied::Perhaps);
                 Ok(None)
             }
             (Source::Frames(frames), _) => {
@@ -251,7 +257,7 @@ impl Round<'_> {
         mapping: &Mapping,
         index: u64,
         perm: Perm,
-        private: bool,
+        copied: Copied,
     ) {
         let window = AROUND as u64;
         let page = self.at >> 12;
@@ -266,7 +272,7 @@ impl Round<'_> {
         );
         for (neighbour, found) in (from..to).zip(found) {
             let Some((frame, mapped)) = found else { continue };
-            if neighbour == page || (private && self.state.index.get(neighbour).is_some()) {
+            if neighbour == page || (copied == Copied::Perhaps && self.state.index.get(neighbour).is_some()) {
                 continue;
             }
             let _ = self.space.map(UserAddr::new(neighbour << 12), &frame, shared_perm(perm, mapped));
@@ -339,13 +345,14 @@ impl Round<'_> {
             .and_then(|spare| spare.take(contents))
             .ok_or(Stopped::Need(Need::Frames(count, contents)))
     }
+}
 
-    fn cached(&self, mapping: &Arc<Mapping>, index: u64, access: Access) -> Result<(Frame, Mapped), Stopped> {
-        match mapping.lookup(index, access) {
-            Lookup::Present(frame, mapped) => Ok((frame, mapped)),
-            Lookup::Absent => Err(Stopped::Need(Need::Page(mapping.clone(), index, access))),
-            Lookup::Beyond => Err(FaultError::Bus.into()),
-        }
+/// The page of a file in the cache.
+fn cached(mapping: &Arc<Mapping>, index: u64, access: Access) -> Result<(Frame, Mapped), Stopped> {
+    match mapping.lookup(index, access) {
+        Lookup::Present(frame, mapped) => Ok((frame, mapped)),
+        Lookup::Absent => Err(Stopped::Need(Need::Page(mapping.clone(), index, access))),
+        Lookup::Beyond => Err(FaultError::Bus.into()),
     }
 }
 

@@ -193,13 +193,17 @@ impl NodeOps for FuseFile {
     }
 
     fn set_attr(&self, cx: &FsCx<'_>, change: &SetAttr) -> Result<(), Errno> {
+        let mut held = None;
         if change.size.is_some() {
             self.mapping.flush(cx.sleeper)?;
+            // Nothing is written behind the new end until the cache knows it too.
+            held = Some(self.mapping.hold_write_back(cx.sleeper));
         }
         self.pages.inner.change(cx, change)?;
         if let Some(size) = change.size {
             self.mapping.resize(size);
         }
+        drop(held);
         Ok(())
     }
 

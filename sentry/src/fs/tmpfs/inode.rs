@@ -128,7 +128,7 @@ impl Inode {
         Ok(match what {
             NewNode::Dir => return Err(Errno::EINVAL),
             NewNode::File => {
-                let mapping = Mapping::memory();
+                let mapping = Mapping::memory_limited(common.pages.clone());
                 let inode = Self::new(common, S_IFREG, fresh, Body::File(mapping), charge);
                 Node::new(inode.clone(), NodeKind::File(inode))
             }
