@@ -57,7 +57,7 @@ impl GuestSpace {
 
     /// Address of the byte at `at` in the direct map, if user code could use it like that. The lock is held.
     fn walk(&self, at: u64, need: Need) -> Option<*mut u8> {
-        let found = leaf(self.tables.root(), at).ok()?.load(Ordering::Relaxed);
+        let found = leaf(self.tables.root(), at)?.load(Ordering::Relaxed);
         let wanted = PRESENT | USER | if need == Need::Write { WRITABLE } else { 0 };
         if found & wanted != wanted {
             return None;
@@ -90,7 +90,7 @@ impl GuestSpace {
         let mut changed = false;
         {
             let _changing = self.changing.lock();
-            self.tables.each_leaf(from.get(), pages, |_, entry| {
+            self.tables.each_leaf(from.get(), pages, |entry| {
                 let old = entry.load(Ordering::Relaxed);
                 let new = change(old);
                 // The CPU may set accessed and dirty bits meanwhile; losing them is fine, they are hints.

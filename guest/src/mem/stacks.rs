@@ -122,7 +122,7 @@ impl Stack {
             return;
         }
         for page in 0..STACK_SIZE / PAGE {
-            if let Ok(entry) = tables::leaf(tables::boot_root(), self.bottom() + page * PAGE) {
+            if let Some(entry) = tables::leaf(tables::boot_root(), self.bottom() + page * PAGE) {
                 entry.store(0, Ordering::Release);
             }
         }

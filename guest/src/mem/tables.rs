@@ -23,6 +23,8 @@ const PAGE_BITS: u32 = 12;
 const INDEX_BITS: u32 = 9;
 const ENTRIES: usize = 512;
 const USER_ROOT_ENTRIES: usize = 256;
+/// Bytes that one leaf table maps.
+const TABLE_SPAN: u64 = 1 << (PAGE_BITS + INDEX_BITS);
 
 static BOOT_ROOT: AtomicU64 = AtomicU64::new(0);
 
@@ -78,8 +80,15 @@ pub(crate) fn leaf_or_make(root: u64, address: u64, flags: u64) -> Result<&'stat
     Ok(entry(table, index_at(address, 0)))
 }
 
-/// The leaf entry of `address` below `root`; the error is the first address past the missing table.
-pub(crate) fn leaf(root: u64, address: u64) -> Result<&'static AtomicU64, u64> {
+/// The leaf entry of `address` below `root`, if its table exists.
+#[inline]
+pub(crate) fn leaf(root: u64, address: u64) -> Option<&'static AtomicU64> {
+    leaf_table(root, address).ok().map(|table| entry(table, index_at(address, 0)))
+}
+
+/// The table that holds the leaf entry of `address`; the error is the first address past what is missing.
+#[inline]
+fn leaf_table(root: u64, address: u64) -> Result<u64, u64> {
     let mut table = root;
     for level in (1..=3).rev() {
         let found = entry(table, index_at(address, level)).load(Ordering::Acquire);
@@ -89,7 +98,7 @@ pub(crate) fn leaf(root: u64, address: u64) -> Result<&'static AtomicU64, u64> {
         }
         table = found & ADDRESS;
     }
-    Ok(entry(table, index_at(address, 0)))
+    Ok(table)
 }
 
 /// The tables of one space. A CPU that has them in CR3 holds a count of its own, so that they may outlive the space.
@@ -128,15 +137,17 @@ impl Tables {
         core::ptr::eq(percpu::this().tables.load(Ordering::Relaxed), self)
     }
 
-    /// Calls `change` with each leaf entry of a range whose table exists, and its address.
-    pub(crate) fn each_leaf(&self, from: u64, pages: usize, mut change: impl FnMut(u64, &AtomicU64)) {
+    /// Calls `change` with each leaf entry of a range whose table exists.
+    pub(crate) fn each_leaf(&self, from: u64, pages: usize, mut change: impl FnMut(&AtomicU64)) {
         let end = from.saturating_add((pages as u64) << PAGE_BITS);
         let mut at = from;
         while at < end {
-            match leaf(self.root, at) {
-                Ok(first) => {
-                    change(at, first);
-                    at += 1 << PAGE_BITS;
+            let next_table = (at | (TABLE_SPAN - 1)).wrapping_add(1);
+            match leaf_table(self.root, at) {
+                Ok(table) => {
+                    let last = index_at(end.min(next_table) - 1, 0);
+                    (index_at(at, 0)..=last).for_each(|index| change(entry(table, index)));
+                    at = next_table;
                 }
                 Err(next) => at = next,
             }
