@@ -41,9 +41,11 @@ fn is_stack(address: u64) -> bool {
     address.is_multiple_of(8) && (in_stack || in_direct || address >= DATA_VA)
 }
 
-/// Prints the return addresses above `frame`.
+/// Prints `first`, if it is not 0, and the return addresses above `frame`.
 fn backtrace(first: u64, frame: u64) {
-    log!("  at {first:#x}");
+    if first != 0 {
+        log!("  at {first:#x}");
+    }
     let mut frame = frame;
     for _ in 0..MAX_DEPTH {
         if !is_stack(frame) || frame & 0xfff > 0xff0 && !is_stack(frame + 8) {
