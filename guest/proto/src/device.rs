@@ -3,9 +3,10 @@
 //! There is no status register, no feature negotiation and no reset: guest and VMM ship together, so the VMM writes
 //! down what it offers and the guest uses exactly that. A queue is live from the first instruction.
 //!
-//! * kick: 16-bit write of the queue's index to the device's doorbell port (an ioeventfd with datamatch),
+//! * kick: 16-bit write of the queue's index to the device's doorbell port (an ioeventfd with datamatch where kicks are
+//!   frequent, else an exit),
 //! * interrupt: one MSI route and irqfd per queue, vector [`crate::layout::VECTOR_QUEUE`] + `first_vector + queue`,
-//!   delivered to CPU `queue % cpus` started, else CPU 0,
+//!   delivered to CPU 0,
 //! * `VIRTIO_F_EVENT_IDX` is always on, indirect descriptors are off.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

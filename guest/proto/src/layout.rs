@@ -48,12 +48,12 @@ pub const PORT_POWER: u16 = 0x600;
 /// Port to which the guest writes (32 bits) the index of a CPU to start. The VMM creates the vCPU's thread on the
 /// first such write; a second one for the same CPU is a violation.
 pub const PORT_START_CPU: u16 = 0x604;
-/// Doorbell (32 bits, any value): new text is in the log ring. An ioeventfd: costs no exit to user space.
+/// Doorbell (32 bits, any value): new text is in the log ring.
 pub const PORT_LOG: u16 = 0x608;
 /// Port at which the guest reads a fresh wall-clock/TSC pairing: it writes (32 bits) any value, and the VMM fills
 /// [`crate::boot::TimePage`] before it resumes the vCPU.
 pub const PORT_TIME: u16 = 0x60c;
-/// Doorbell of device `n`: `PORT_DOORBELL + 2 * n`, a 16-bit write of the queue's index. Ioeventfds with datamatch.
+/// Doorbell of device `n`: `PORT_DOORBELL + 2 * n`, a 16-bit write of the queue's index.
 pub const PORT_DOORBELL: u16 = 0x700;
 
 /// First interrupt vector of device queues: queue `q` of all devices counted together fires `VECTOR_QUEUE + q`.

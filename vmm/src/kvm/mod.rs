@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`vm`] | the VM: irqchip, memory slots, doorbells, interrupt routes |
 //! | [`cpuid`] | what the guest's CPUID says, and XCR0 |
+//! | [`doorbell`] | queue kicks that exit to user space |
 //! | [`entry`] | register state at the first instruction |
 //! | [`kick`] | getting a vCPU out of the guest |
 //! | [`vcpu`] | vCPU threads and their exits |
@@ -11,6 +12,7 @@
 
 pub mod counters;
 pub mod cpuid;
+pub mod doorbell;
 pub mod entry;
 pub mod kick;
 pub mod vcpu;

@@ -4,6 +4,7 @@
 
 use super::KvmError;
 use super::counters::{ExitCounters, ExitReason};
+use super::doorbell::Doorbells;
 use super::entry::{self, Entry};
 use super::kick::{self, Kicker};
 use super::vm::Vm;
@@ -32,12 +33,16 @@ pub struct Shared {
     pub notices: Arc<Notices>,
     /// Wall clock for the guest.
     pub clock: GuestClock,
+    /// Doorbells that exit.
+    pub doorbells: Doorbells,
     /// Exits.
     pub counters: ExitCounters,
     /// vCPUs that may exist.
     pub cpus: u32,
-    gate: Gate,
-    seccomp: seccomp::Mode,
+    /// Where the threads wait while paused.
+    pub gate: Gate,
+    /// Filter of the threads.
+    pub seccomp: seccomp::Mode,
 }
 
 /// All vCPU threads of a machine.
@@ -64,7 +69,7 @@ enum Command {
 
 /// Where threads wait while the machine is paused.
 #[derive(Debug, Default)]
-struct Gate {
+pub struct Gate {
     command: AtomicU8,
     running: Mutex<u32>,
     changed: Condvar,
@@ -107,23 +112,6 @@ impl Gate {
             running = self.changed.wait(running).unwrap_or_else(PoisonError::into_inner);
         }
         *running += 1;
-    }
-}
-
-impl Shared {
-    /// Everything that vCPU threads need.
-    #[must_use]
-    pub fn new(
-        vm: Vm,
-        entry: Entry,
-        plan: Plan,
-        notices: Arc<Notices>,
-        clock: GuestClock,
-        cpus: u32,
-        seccomp: seccomp::Mode,
-    ) -> Self {
-        let (counters, gate) = (ExitCounters::default(), Gate::default());
-        Self { vm, entry, plan, notices, clock, counters, cpus, gate, seccomp }
     }
 }
 
@@ -329,6 +317,11 @@ fn step(shared: &Shared, vcpu: &mut VcpuFd) -> Next {
 }
 
 fn port_write(shared: &Shared, port: u16, data: &[u8]) -> Next {
+    if let Ok(queue) = data.try_into().map(u16::from_le_bytes)
+        && shared.doorbells.ring(port, queue)
+    {
+        return Next::Enter;
+    }
     let Ok(value) = data.try_into().map(u32::from_le_bytes) else {
         return Next::End(GuestEnd::Violation(format!("write of {} bytes to port {port:#x}", data.len())));
     };
@@ -342,6 +335,10 @@ fn port_write(shared: &Shared, port: u16, data: &[u8]) -> Next {
             Next::Enter
         }
         layout::PORT_TIME => Next::SetTime,
+        layout::PORT_LOG => {
+            shared.doorbells.ring_log();
+            Next::Enter
+        }
         _ => {
             Next::End(GuestEnd::Violation(format!("write of {value:#x} to port {port:#x}, where nothing is")))
         }

@@ -12,7 +12,7 @@ use kvm_bindings::{
     CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY,
     KvmIrqRouting, kvm_enable_cap, kvm_irq_routing_entry, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use std::sync::Arc;
 
 /// GSIs below this belong to the I/O APIC that this machine does not have.
@@ -148,22 +148,12 @@ impl Vm {
             .map_err(KvmError::ioctl("KVM_IOEVENTFD"))
     }
 
-    /// Signals `event` at any write to `port`.
+    /// Routes the interrupts of `queues` queues (of all devices, in order) to vectors from [`layout::VECTOR_QUEUE`] on,
+    /// all to CPU 0, the one that surely runs.
     ///
     /// # Errors
     /// [`KvmError::Ioctl`].
-    pub fn add_port_event(&self, port: u16, event: &Event) -> Result<(), KvmError> {
-        self.fd
-            .register_ioevent(event.as_eventfd(), &IoEventAddress::Pio(u64::from(port)), NoDatamatch)
-            .map_err(KvmError::ioctl("KVM_IOEVENTFD"))
-    }
-
-    /// Routes `interrupts` (one per queue of all devices, in order) to vectors from [`layout::VECTOR_QUEUE`] on.
-    /// `cpu_of` says which CPU takes the interrupts of a queue.
-    ///
-    /// # Errors
-    /// [`KvmError::Ioctl`].
-    pub fn route_interrupts(&self, queues: u32, cpu_of: impl Fn(u32) -> u32) -> Result<(), KvmError> {
+    pub fn route_interrupts(&self, queues: u32) -> Result<(), KvmError> {
         let entries: Vec<kvm_irq_routing_entry> = (0..queues)
             .map(|queue| {
                 let mut entry = kvm_irq_routing_entry {
@@ -171,7 +161,7 @@ impl Vm {
                     type_: KVM_IRQ_ROUTING_MSI,
                     ..kvm_irq_routing_entry::default()
                 };
-                entry.u.msi.address_lo = 0xfee0_0000 | cpu_of(queue) << 12;
+                entry.u.msi.address_lo = 0xfee0_0000;
                 entry.u.msi.data = u32::from(layout::VECTOR_QUEUE) + queue;
                 entry
             })

@@ -21,10 +21,12 @@ pub mod plan;
 use crate::event::Event;
 use crate::jail::JailError;
 use crate::jail::seccomp::Mode;
+use crate::kvm::KvmError;
+use crate::kvm::counters::ExitCounters;
+use crate::kvm::doorbell::Doorbells;
 use crate::kvm::entry::{Entry, GDT};
-use crate::kvm::vcpu::{Shared, Vcpus};
+use crate::kvm::vcpu::{Gate, Shared, Vcpus};
 use crate::kvm::vm::{self, Vm};
-use crate::kvm::{KvmError, counters};
 use crate::virtio::DeviceSpec;
 use crate::virtio::queue::{QueueError, VirtQueue};
 use chitin_proto::boot::{BootInfo, MAGIC, MAX_DEVICES};
@@ -84,12 +86,11 @@ pub struct Machine {
     ram: Arc<GuestRam>,
     vcpus: Vcpus,
     boot_cpu: Option<VcpuFd>,
-    log_event: Event,
+    log_event: Arc<Event>,
     configured: Instant,
     tsc_khz: u64,
     tsc_at_create: u64,
     cpus: u32,
-    queues: u32,
     time_to_start: Duration,
 }
 
@@ -145,9 +146,10 @@ impl Machine {
         let largest = if features.pages_1g { LargestPage::Size1G } else { LargestPage::Size2M };
         let tables = paging::build(&ram, &plan, image, largest)?;
         ram.write(plan.gdt, GDT.as_bytes())?;
-        let (queues, count) = wire_queues(&vm, &plan, devices)?;
-        let log_event = Event::new().map_err(|e| MachineError::Resource("an eventfd", e))?;
-        vm.add_port_event(layout::PORT_LOG, &log_event)?;
+        let log_event = Event::new().map_err(|error| MachineError::Resource("an eventfd", error))?;
+        let log_event = Arc::new(log_event);
+        let mut doorbells = Doorbells::new(Arc::clone(&log_event));
+        let queues = wire_queues(&vm, &plan, devices, &mut doorbells)?;
 
         let entry = Entry {
             rip: image.entry(),
@@ -157,7 +159,19 @@ impl Machine {
             features,
         };
         let clock = GuestClock::new(Arc::clone(&ram), plan.time_page);
-        let vcpus = Vcpus::new(Arc::new(Shared::new(vm, entry, plan, notices, clock, config.cpus, mode)))?;
+        let shared = Shared {
+            vm,
+            entry,
+            plan,
+            notices,
+            clock,
+            doorbells,
+            counters: ExitCounters::default(),
+            cpus: config.cpus,
+            gate: Gate::default(),
+            seccomp: mode,
+        };
+        let vcpus = Vcpus::new(Arc::new(shared))?;
         let boot_cpu = vcpus.prepare(0)?;
         let tsc_khz = u64::from(boot_cpu.get_tsc_khz().map_err(KvmError::ioctl("KVM_GET_TSC_KHZ"))?);
         let since = u64::try_from(configured.elapsed().as_nanos()).unwrap_or(0);
@@ -173,7 +187,6 @@ impl Machine {
             tsc_khz,
             tsc_at_create,
             cpus: config.cpus,
-            queues: count,
             time_to_start: Duration::ZERO,
         };
         machine.write_boot_info(tables.end)?;
@@ -215,13 +228,13 @@ impl Machine {
 
     /// Becomes readable when the guest has written to its log.
     #[must_use]
-    pub const fn log_event(&self) -> &Event {
+    pub const fn log_event(&self) -> &Arc<Event> {
         &self.log_event
     }
 
     /// Exits so far.
     #[must_use]
-    pub fn exits(&self) -> &counters::ExitCounters {
+    pub fn exits(&self) -> &ExitCounters {
         &self.vcpus.shared().counters
     }
 
@@ -260,11 +273,6 @@ impl Machine {
         }
         let vcpu = self.vcpus.prepare(index)?;
         self.vcpus.spawn(index, vcpu)?;
-        let (vcpus, cpus) = (&self.vcpus, self.cpus);
-        vcpus.shared().vm.route_interrupts(self.queues, |queue| {
-            let cpu = queue % cpus;
-            if vcpus.is_started(cpu) { cpu } else { 0 }
-        })?;
         Ok(true)
     }
 
@@ -281,29 +289,34 @@ impl Machine {
     }
 }
 
-/// Makes the queues of all devices with their doorbells and interrupts; also how many they are.
+/// Makes the queues of all devices with their doorbells and interrupts.
 fn wire_queues(
     vm: &Vm,
     plan: &Plan,
     devices: &[DeviceSpec],
-) -> Result<(Vec<DeviceQueues>, u32), MachineError> {
+    doorbells: &mut Doorbells,
+) -> Result<Vec<DeviceQueues>, MachineError> {
     let mut all = Vec::with_capacity(devices.len());
     let total: u32 = plan.devices.iter().map(|device| u32::from(device.queues)).sum();
     if total as usize > MAX_QUEUES {
         return Err(MachineError::Config(format!("{total} device queues")));
     }
-    vm.route_interrupts(total, |_| 0)?;
+    vm.route_interrupts(total)?;
     for (device, spec) in plan.devices.iter().zip(devices) {
         let mut queues = Vec::new();
         for index in 0..device.queues {
             let name = spec.queue_names.get(usize::from(index)).copied().unwrap_or("queue");
             let rings = device.rings + ring_bytes(device.queue_size) * u64::from(index);
             let queue = VirtQueue::new(name, device.queue_size, rings)?;
-            vm.add_doorbell(device.doorbell, index, queue.kick())?;
+            if spec.busy_queues.contains(&index) {
+                vm.add_doorbell(device.doorbell, index, queue.kick())?;
+            } else {
+                doorbells.add(device.doorbell, index, Arc::clone(queue.kick()));
+            }
             vm.add_interrupt(u32::from(device.first_vector + index), queue.interrupt())?;
             queues.push(queue);
         }
         all.push(queues);
     }
-    Ok((all, total))
+    Ok(all)
 }

@@ -81,7 +81,7 @@ impl Sandbox {
         let watch =
             |fd: &Event, source| poll.add(fd, source, EventFlags::IN).map_err(resource("an epoll entry"));
         watch(notices.event(), Source::Notice)?;
-        watch(machine.log_event(), Source::Log)?;
+        watch(machine.log_event().as_ref(), Source::Log)?;
         for (index, queue) in (0u32..).zip(rng.queues()) {
             watch(queue.kick(), Source::Rng(index))?;
         }

@@ -30,6 +30,8 @@ pub struct DeviceSpec {
     pub kind: u32,
     /// Name of each queue, `device.queue`.
     pub queue_names: &'static [&'static str],
+    /// Queues that are kicked for every request: they get an ioeventfd each.
+    pub busy_queues: &'static [u16],
     /// Number of queues.
     pub queues: u16,
     /// Descriptors per queue.

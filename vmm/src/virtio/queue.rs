@@ -16,7 +16,7 @@ pub struct VirtQueue {
     name: &'static str,
     ring: Queue,
     descriptors: u64,
-    kick: Event,
+    kick: Arc<Event>,
     interrupt: Event,
     served: Arc<AtomicU64>,
 }
@@ -45,7 +45,7 @@ impl VirtQueue {
             name,
             ring,
             descriptors: rings,
-            kick: event()?,
+            kick: Arc::new(event()?),
             interrupt: event()?,
             served: Arc::default(),
         })
@@ -59,7 +59,7 @@ impl VirtQueue {
 
     /// Becomes readable when the guest kicks.
     #[must_use]
-    pub const fn kick(&self) -> &Event {
+    pub const fn kick(&self) -> &Arc<Event> {
         &self.kick
     }
 

@@ -63,7 +63,7 @@ impl Drop for Worker {
 fn serve(device: &mut dyn VirtioDevice, stop: &Event) -> Result<(), Violation> {
     loop {
         let ready: Vec<usize> = {
-            let kicks = device.queues().iter().map(|queue| PollFd::new(queue.kick(), PollFlags::IN));
+            let kicks = device.queues().iter().map(|queue| PollFd::new(queue.kick().as_ref(), PollFlags::IN));
             let mut watched: Vec<PollFd<'_>> = kicks.chain([PollFd::new(stop, PollFlags::IN)]).collect();
             // Fails only with EINTR; then nothing is ready and the next round sees what is.
             let _ = poll(&mut watched, None);

@@ -37,6 +37,7 @@ impl Fs {
         DeviceSpec {
             kind: kind::FS,
             queue_names: &["fs.0", "fs.1"],
+            busy_queues: &[1],
             queues: 2,
             queue_size: QUEUE_SIZE,
             features: FEATURE_EVENT_IDX | FEATURE_VERSION_1,

@@ -27,6 +27,7 @@ impl Rng {
         DeviceSpec {
             kind: kind::RNG,
             queue_names: &["rng.0"],
+            busy_queues: &[],
             queues: 1,
             queue_size: 8,
             features: FEATURE_EVENT_IDX | FEATURE_VERSION_1,

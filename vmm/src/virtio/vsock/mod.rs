@@ -71,6 +71,7 @@ impl Vsock {
         DeviceSpec {
             kind: kind::VSOCK,
             queue_names: &["vsock.rx", "vsock.tx", "vsock.event"],
+            busy_queues: &[1],
             queues: 3,
             queue_size: QUEUE_SIZE,
             features: FEATURE_EVENT_IDX | FEATURE_VERSION_1,
