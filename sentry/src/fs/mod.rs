@@ -41,6 +41,7 @@ pub mod pipe;
 pub mod proc;
 pub mod pseudo;
 pub mod readiness;
+pub mod signalfd;
 pub mod stream;
 pub mod sys;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Networking: sockets and what is below them.
 //!
-//! * [`socket`]: what every address family implements, and the stream behind a socket's descriptor.
-//! * [`address`]: addresses of all families.
-//! * [`unix`]: `AF_UNIX`.
-//! * [`vsock`]: the kernel's own connections to the host.
+//! * [`socket`] is what every address family implements, and the stream behind a socket's descriptor.
+//! * [`address`] has the addresses of all families.
+//! * [`unix`] is `AF_UNIX`.
+//! * [`vsock`] has the kernel's own connections to the host.
 
 pub mod address;
 pub mod socket;

@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod deliver;
+pub mod descriptor;
 pub(crate) mod frame;
 pub mod info;
 pub mod number;

@@ -50,6 +50,7 @@ fn queue_shared(
         return Ok(());
     }
     state.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
+    process.signalled.wake_all();
     let wants = |task: &&Arc<Task>| !task.blocked().has(signal) && !task.work().contains(Work::EXIT);
     let chosen = Some(main).filter(wants).or_else(|| state.threads.iter().find(wants)).cloned();
     if let Some(chosen) = chosen {
@@ -78,6 +79,7 @@ pub fn send_to_task(task: &Task, info: SigInfo, from: From) -> Result<(), Errno>
         signals.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
         blocked
     };
+    process.signalled.wake_all();
     if !blocked {
         wake_for(&mut state, task, &action, signal);
     }

@@ -4,8 +4,6 @@ use super::{Cx, Failure, Fd};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
 use crate::fs::{FileBody, OpenFile, Stream};
-use crate::signal::{SigSet, Signal};
-use crate::task::Resource;
 use crate::time::clock::CpuClock;
 use crate::user::UserPtr;
 use alloc::sync::Arc;
@@ -83,7 +81,6 @@ pub(super) fn temporary_mask(cx: &Cx<'_>, mask: UserPtr<u64>, size: usize) -> Re
 /// # Errors
 /// `EINVAL` when it is not there.
 pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: CpuClock) -> Result<u64, Errno> {
-    use crate::time::clock::CpuClock;
     let number = |id: i32, own: u32| match u32::try_from(id) {
         Ok(0) => Ok(own),
         other => other.map_err(|_| Errno::EINVAL),

@@ -1,4 +1,4 @@
-//! eventfd, eventfd2, timerfd_create, timerfd_settime, timerfd_gettime.
+//! eventfd, eventfd2, signalfd, signalfd4, timerfd_create, timerfd_settime, timerfd_gettime.
 
 use super::descriptor::{self, CLOEXEC, NONBLOCK, READ_WRITE};
 use super::row::{Restart, Row, Support, row};
@@ -6,17 +6,24 @@ use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::time::Itimerspec;
 use crate::fs::eventfd::{EventFd, Take};
+use crate::fs::signalfd::SignalFd;
 use crate::fs::timerfd::{First, TimerFd};
 use crate::fs::{FileBody, OpenFile};
+use crate::signal::SigSet;
+use crate::signal::descriptor::TaskPending;
 use crate::time::ClockId;
 use crate::user::UserPtr;
 
 const SEMAPHORE: u32 = 1;
 
+const INHERITED: &str = "a descriptor inherited over fork reads its maker's signals";
+
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     row!(284, "eventfd", 1, eventfd, Restart::Never, Support::Full),
     row!(290, "eventfd2", 2, eventfd2, Restart::Never, Support::Full),
+    row!(282, "signalfd", 3, signalfd, Restart::Never, Support::Partial(INHERITED)),
+    row!(289, "signalfd4", 4, signalfd4, Restart::Never, Support::Partial(INHERITED)),
     row!(283, "timerfd_create", 2, timerfd_create, Restart::Never, Support::Full),
     row!(286, "timerfd_settime", 4, timerfd_settime, Restart::Never, Support::Full),
     row!(287, "timerfd_gettime", 2, timerfd_gettime, Restart::Never, Support::Full),
@@ -76,4 +83,23 @@ fn timerfd_gettime(cx: &mut Cx<'_>, fd: Fd, current: UserPtr<Itimerspec>) -> Sys
     let setting = with_timer(&file, |timer| Ok(timer.get(cx.sleeper)))?;
     cx.user().write(current, &setting)?;
     Ok(0)
+}
+
+fn signalfd(cx: &mut Cx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize) -> SysResult {
+    signalfd4(cx, fd, mask, size, 0)
+}
+
+fn signalfd4(cx: &mut Cx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize, flags: u32) -> SysResult {
+    if size != 8 || flags & !(CLOEXEC | NONBLOCK) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let set = SigSet(cx.user().read(mask)?).without(SigSet::UNBLOCKABLE).0;
+    if fd.0 == -1 {
+        let stream = SignalFd::new(TaskPending::new(cx.task), set);
+        return descriptor::number(descriptor::install(cx, stream, flags | READ_WRITE)?);
+    }
+    let file = descriptor::file(cx, fd)?;
+    let FileBody::Stream(stream, _) = file.body() else { return Err(Errno::EINVAL.into()) };
+    stream.as_any().downcast_ref::<SignalFd>().ok_or(Errno::EINVAL)?.set_set(set);
+    descriptor::number(fd)
 }

@@ -1,6 +1,5 @@
 //! futex, futex_waitv, set_robust_list, get_robust_list.
 
-use super::descriptor;
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, SysResult};
 use crate::abi::Errno;

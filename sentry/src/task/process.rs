@@ -105,6 +105,8 @@ pub struct Process {
     pub handlers: Shared<Arc<Handlers>>,
     /// Resource limits.
     pub limits: Limits,
+    /// Woken when a signal is queued for the process or one of its threads (signalfd(2)).
+    pub signalled: WaitQueue,
     /// Interval timers and POSIX timers.
     pub timers: crate::time::ProcessTimers,
     /// Signal that its end sends to the parent, 0 for none.
@@ -140,6 +142,7 @@ impl Process {
             ended: WaitQueue::new(),
             handlers: Shared::new(Level(59), handlers),
             limits,
+            signalled: WaitQueue::new(),
             timers: crate::time::ProcessTimers::new(),
             exit_signal: AtomicU32::new(u32::from(Signal::CHLD.number())),
             place: [AtomicU32::new(0), AtomicU32::new(0)],
