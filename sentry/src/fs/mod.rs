@@ -48,6 +48,7 @@ pub mod sys;
 mod tests;
 pub mod timerfd;
 pub mod tmpfs;
+pub mod tty;
 pub mod xattr;
 
 pub use context::FsContext;

@@ -29,6 +29,8 @@ pub struct Caller {
     pub pgid: u32,
     /// Session.
     pub sid: u32,
+    /// Identity of the container, for telling sessions apart; 0 for the kernel's own acts.
+    pub container: usize,
 }
 
 /// A stream behind an open file.

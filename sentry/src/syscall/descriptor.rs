@@ -95,8 +95,7 @@ pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: CpuClock) -> Result<u64, Errno> {
 
 /// Ids of the caller, for file systems and terminals.
 pub(super) fn caller(cx: &Cx<'_>) -> crate::fs::stream::Caller {
-    let (pgid, sid) = cx.task.process().group_and_session();
-    crate::fs::stream::Caller { pid: cx.task.pid(), tid: cx.task.tid(), pgid, sid }
+    cx.task.caller()
 }
 
 /// Whether pread(2) and lseek(2) work on a stream: memory devices ignore offsets, all others refuse them.

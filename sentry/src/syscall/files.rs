@@ -3,6 +3,7 @@
 use super::descriptor;
 use super::place::Scope;
 use super::row::{Restart, Row, Support, row};
+use super::terminal;
 use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{Iovec, O_NONBLOCK};
@@ -165,6 +166,7 @@ fn read_stream(
     stream: &Arc<dyn Stream>,
     to: &mut IoWriter<'_>,
 ) -> SysResult {
+    terminal::check_read(cx, stream)?;
     loop {
         let result = if file.flags() & O_NONBLOCK != 0 {
             stream.try_read(to).map_err(descriptor::nonblocking)
@@ -285,6 +287,7 @@ fn write_stream(
     stream: &Arc<dyn Stream>,
     from: &mut IoReader<'_>,
 ) -> SysResult {
+    terminal::check_write(cx, stream)?;
     let nonblocking = file.flags() & O_NONBLOCK != 0;
     let mut total = 0;
     loop {

@@ -3,6 +3,7 @@
 use super::descriptor;
 use super::place::Scope;
 use super::row::{Restart, Row, Support, row};
+use super::terminal;
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{FASYNC, O_NONBLOCK};
@@ -41,6 +42,9 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
     }
     match file.body() {
         FileBody::Stream(stream, _) => {
+            if let Some(result) = terminal::ioctl(cx, stream, command, argument) {
+                return result;
+            }
             let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };
             Ok(stream.ioctl(&context, command, argument)?)
         }

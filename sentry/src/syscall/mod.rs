@@ -32,6 +32,7 @@ pub mod stats;
 mod strace;
 pub mod system;
 pub mod table;
+mod terminal;
 pub mod thread;
 pub mod time;
 pub mod timers;

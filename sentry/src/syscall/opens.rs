@@ -81,6 +81,7 @@ fn open_common(cx: &Cx<'_>, dir: Fd, path: UserAddr, how: &How) -> SysResult {
     };
     // `O_CLOEXEC` belongs to the descriptor.
     file.set_flags(file.flags() & !CLOEXEC);
+    super::terminal::opened(cx, &file, how.flags);
     descriptor::number(descriptor::install_file(cx, file, how.flags)?)
 }
 

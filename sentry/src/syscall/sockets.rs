@@ -9,7 +9,6 @@ use crate::fs::OpenFile;
 use crate::fs::lookup::{Follow, Resolve, Walker};
 use crate::fs::node::NewNode;
 use crate::fs::permission::{self, Want};
-use crate::fs::stream::Caller;
 use crate::fs::{FsCx, Node, names};
 use crate::net::address::{AF_UNIX, MAX_LEN};
 use crate::net::socket::{self, Shutdown, SocketFile, Ucred};
@@ -178,9 +177,7 @@ pub(super) fn write_address(
 /// Runs `act` with the caller as the file system sees it.
 fn with_fs<T>(cx: &Cx<'_>, act: impl FnOnce(&FsCx<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
     let creds = cx.task.creds();
-    let (pid, tid) = (cx.task.pid(), cx.task.tid());
-    let (pgid, sid) = cx.task.process().group_and_session();
-    let caller = Caller { pid, tid, pgid, sid };
+    let caller = descriptor::caller(cx);
     act(&FsCx { sleeper: cx.sleeper, interrupt: &**cx.task, creds: &creds, caller })
 }
 

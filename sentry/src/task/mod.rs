@@ -14,6 +14,7 @@ pub mod limits;
 pub mod process;
 pub mod run;
 pub mod spawn;
+pub mod terminal;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]

@@ -172,7 +172,8 @@ impl Task {
     #[must_use]
     pub fn caller(&self) -> Caller {
         let (pgid, sid) = self.process.group_and_session();
-        Caller { pid: self.pid(), tid: self.tid(), pgid, sid }
+        let container = Arc::as_ptr(self.container()).addr();
+        Caller { pid: self.pid(), tid: self.tid(), pgid, sid, container }
     }
 
     /// Whether it does not sleep.
