@@ -9,6 +9,7 @@ use crate::fs::names;
 use crate::fs::node::NewNode;
 use crate::fs::overlay::OverlayFs;
 use crate::fs::tmpfs::{self, TmpFs};
+use crate::fs::tty::DevPts;
 use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, dev, proc, sys};
 use crate::mm::Budget;
 use crate::task::Container;
@@ -49,7 +50,7 @@ pub(super) fn build(
             MountSource::Cgroup => sys::cgroup(&tree.cgroup.cgroup_source()),
             MountSource::Tmpfs => new_tmpfs(&options, budget)?,
             MountSource::Mqueue => sys::empty("mqueue"),
-            MountSource::Devpts => sys::empty("devpts"),
+            MountSource::Devpts => DevPts::new(options.rest.join(",").as_bytes()),
             MountSource::Share(name) => open_share(cx, files, name)?,
         };
         let at = mount_point(cx, &tree.namespace, mount.destination.as_bytes(), &fs)?;

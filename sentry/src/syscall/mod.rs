@@ -30,6 +30,8 @@ pub mod signals;
 pub mod sockets;
 pub mod stats;
 mod strace;
+#[cfg(test)]
+mod stream_tests;
 pub mod system;
 pub mod table;
 mod terminal;

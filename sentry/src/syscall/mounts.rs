@@ -8,6 +8,7 @@ use crate::abi::file::AT_FDCWD;
 use crate::fs::lookup::Follow;
 use crate::fs::mount::{Depth, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
+use crate::fs::tty::DevPts;
 use crate::fs::{FileSystem, MountFlags, Path};
 use crate::security::Capability;
 use crate::user::UserAddr;
@@ -71,6 +72,7 @@ fn new_fs(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem
             let options = Options::default().parse(options)?;
             Ok(TmpFs::new(&cx.mm.budget(), &options))
         }
+        b"devpts" => Ok(DevPts::new(options)),
         _ => Err(Errno::ENODEV),
     }
 }

@@ -14,11 +14,11 @@ pub mod limits;
 pub mod process;
 pub mod run;
 pub mod spawn;
-pub mod terminal;
 #[cfg(test)]
 mod storm;
+pub mod terminal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod thread;
 pub mod tree;
 pub mod wait;

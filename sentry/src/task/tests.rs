@@ -14,12 +14,12 @@ use chitin_core::sleep::Sleeper;
 use std::string::String;
 use std::vec::Vec;
 
-pub(super) fn container() -> Arc<Container> {
+pub(crate) fn container() -> Arc<Container> {
     let budget = Budget::root().child(4096);
     Container::new("test".into(), b"host".to_vec(), Vec::new(), budget)
 }
 
-pub(super) fn start(container: &Arc<Container>, entry: u64) -> Arc<super::Process> {
+pub(crate) fn start(container: &Arc<Container>, entry: u64) -> Arc<super::Process> {
     let root = Mount::of(TmpFs::new(&Budget::root(), &Options::default()), b"root", MountFlags::empty());
     container
         .start(NewProcess {

@@ -603,7 +603,8 @@ impl Stream for Slave {
     }
 
     fn attr(&self) -> Attr {
-        anon::attr(self.0.ino, 0o020_620)
+        let rdev = crate::fs::filesystem::device(136, u64::from(self.0.number));
+        Attr { rdev, ..anon::attr(self.0.ino, 0o020_620) }
     }
 
     fn name(&self) -> String {

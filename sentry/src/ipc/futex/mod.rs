@@ -50,7 +50,7 @@ impl Key {
     /// The key of the word at `at`.
     ///
     /// # Errors
-    /// `EINVAL` when it is not aligned, `EFAULT` when it is outside of user space or, for a shared one, not mapped.
+    /// `EINVAL` when it is not aligned, `EFAULT` when it is outside of user space.
     pub fn new(user: &UserMemory<'_>, at: UserAddr, scope: Scope) -> Result<Self, Errno> {
         if !at.get().is_multiple_of(4) {
             return Err(Errno::EINVAL);
