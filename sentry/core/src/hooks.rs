@@ -1,5 +1,6 @@
 //! What the substrate needs from below: installed once at boot by the platform.
 
+#[cfg(not(feature = "loom"))]
 use crate::once::Once;
 use core::task::Waker;
 
@@ -28,15 +29,20 @@ pub trait Hooks: Sync {
     }
 }
 
+#[cfg(not(feature = "loom"))]
 static HOOKS: Once<&'static dyn Hooks> = Once::new();
 
 /// Installs the hooks. The first call wins.
+#[cfg(not(feature = "loom"))]
 pub fn install(hooks: &'static dyn Hooks) {
     HOOKS.set(hooks);
 }
 
 pub(crate) fn get() -> Option<&'static dyn Hooks> {
-    HOOKS.get().copied()
+    #[cfg(not(feature = "loom"))]
+    return HOOKS.get().copied();
+    #[cfg(feature = "loom")]
+    return None;
 }
 
 /// Monotonic time in ns since boot; 0 before [`install`].

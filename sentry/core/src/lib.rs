@@ -11,16 +11,20 @@
 //! | [`cpu`] | [`cpu::Regs`], [`cpu::Xstate`], [`cpu::ExitRequest`]: what it takes to run user code |
 //!
 //! Everything that sleeps takes a `&Sleeper`; nothing named `try_` does.
-#![no_std]
+#![cfg_attr(not(feature = "loom"), no_std)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 extern crate std;
 
 pub mod cpu;
+#[cfg(not(feature = "loom"))]
 pub mod frame;
 pub mod hooks;
 pub mod lock;
+#[cfg(all(test, feature = "loom"))]
+mod models;
 pub mod once;
 pub mod sleep;
+mod sync;
 pub mod wait;

@@ -5,10 +5,11 @@
 //! Kernel code is not preempted and interrupt handlers take no spin lock, so interrupts stay on.
 
 use crate::hooks;
+use crate::sync::{AtomicBool, Ordering, const_fn};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize};
 
 /// Place of a lock in the order: only locks of a higher level may be taken below it. Same level: not together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +28,11 @@ unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
-    /// A free lock of the given level.
-    pub const fn new(level: Level, value: T) -> Self {
-        Self { locked: AtomicBool::new(false), level, value: UnsafeCell::new(value) }
+    const_fn! {
+        /// A free lock of the given level.
+        pub fn new(level: Level, value: T) -> Self {
+            Self { locked: AtomicBool::new(false), level, value: UnsafeCell::new(value) }
+        }
     }
 
     /// Takes the value out.
@@ -76,7 +79,7 @@ impl<T: ?Sized> SpinLock<T> {
         while self.locked.load(Ordering::Relaxed) {
             match hooks::get() {
                 Some(hooks) => hooks.relax(),
-                None => core::hint::spin_loop(),
+                None => crate::sync::spin(),
             }
         }
     }
@@ -186,7 +189,7 @@ impl Default for HeldLocks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

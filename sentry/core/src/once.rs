@@ -1,8 +1,8 @@
 //! A value that is set once, usually at boot, and then only read.
 
+use crate::sync::{AtomicU8, Ordering, const_fn};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 const EMPTY: u8 = 0;
 const WRITING: u8 = 1;
@@ -18,10 +18,12 @@ pub struct Once<T> {
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {
-    /// An empty cell.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    const_fn! {
+        /// An empty cell.
+        #[must_use]
+        pub fn new() -> Self {
+            Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        }
     }
 
     /// Stores `value` if the cell is empty; returns whether it did.
@@ -53,14 +55,14 @@ impl<T> Default for Once<T> {
 
 impl<T> Drop for Once<T> {
     fn drop(&mut self) {
-        if *self.state.get_mut() == FULL {
+        if self.state.load(Ordering::Relaxed) == FULL {
             // SAFETY: FULL means initialised, and `&mut self` means nobody else looks.
             unsafe { self.value.get_mut().assume_init_drop() };
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

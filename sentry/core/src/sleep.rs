@@ -2,12 +2,13 @@
 
 use crate::hooks;
 use crate::lock::{Level, SpinLock};
+use crate::sync::{AtomicBool, const_fn};
 use crate::wait::WaitQueue;
 use alloc::sync::Arc;
 use core::cell::{RefCell, UnsafeCell};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Waker;
 
 /// Why a wait ended.
@@ -146,9 +147,11 @@ unsafe impl<T: ?Sized + Send> Sync for SleepLock<T> {}
 unsafe impl<T: ?Sized + Send> Send for SleepLock<T> {}
 
 impl<T> SleepLock<T> {
-    /// A free lock.
-    pub const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), waiters: WaitQueue::new(), value: UnsafeCell::new(value) }
+    const_fn! {
+        /// A free lock.
+        pub fn new(value: T) -> Self {
+            Self { locked: AtomicBool::new(false), waiters: WaitQueue::new(), value: UnsafeCell::new(value) }
+        }
     }
 }
 
@@ -206,9 +209,11 @@ impl<T: ?Sized> Drop for SleepGuard<'_, T> {
 pub struct Shared<T: Clone>(SpinLock<T>);
 
 impl<T: Clone> Shared<T> {
-    /// Wraps a value; `level` as for [`SpinLock`].
-    pub const fn new(level: Level, value: T) -> Self {
-        Self(SpinLock::new(level, value))
+    const_fn! {
+        /// Wraps a value; `level` as for [`SpinLock`].
+        pub fn new(level: Level, value: T) -> Self {
+            Self(SpinLock::new(level, value))
+        }
     }
 
     /// A clone of the value.

@@ -6,9 +6,9 @@
 //! nobody waits on costs two words.
 
 use crate::lock::{Level, SpinLock};
+use crate::sync::{AtomicUsize, Ordering, const_fn, fence};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Waker;
 
 /// Level of the lock inside a wait queue: innermost but for the scheduler's own.
@@ -27,10 +27,12 @@ pub struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Nobody waits.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { waiting: AtomicUsize::new(0), list: SpinLock::new(LEVEL, None) }
+    const_fn! {
+        /// Nobody waits.
+        #[must_use]
+        pub fn new() -> Self {
+            Self { waiting: AtomicUsize::new(0), list: SpinLock::new(LEVEL, None) }
+        }
     }
 
     /// Adds `waker`; it is woken by every [`WaitQueue::wake_all`] until the registration is dropped.
@@ -47,7 +49,7 @@ impl WaitQueue {
             key
         };
         self.waiting.store(1, Ordering::SeqCst);
-        core::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         Registration { list, key }
     }
 
@@ -61,7 +63,7 @@ impl WaitQueue {
     pub fn wake(&self, count: usize) -> usize {
         // Pairs with the fence in `register`: either the waiter sees the state that changed before this call, or
         // this call sees the waiter.
-        core::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return 0;
         }
@@ -118,7 +120,7 @@ impl Drop for Registration {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;

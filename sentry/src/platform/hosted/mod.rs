@@ -167,6 +167,29 @@ mod tests {
     }
 
     #[test]
+    fn sleep_locks_exclude_across_sleeps() {
+        for_seeds(50, |sleeper| {
+            let shared = Arc::new((chitin_core::sleep::SleepLock::new(0u32), WaitQueue::new()));
+            for _ in 0..3 {
+                let shared = shared.clone();
+                let body = Box::new(move |sleeper: &Sleeper| {
+                    let mut value = shared.0.lock(sleeper);
+                    let seen = *value;
+                    sleeper.park(Some(sleeper.now_ns() + 500));
+                    *value = seen + 1;
+                    drop(value);
+                    shared.1.wake_all();
+                });
+                crate::platform::get().spawn("adder", body).unwrap();
+            }
+            let _registration = shared.1.register(&sleeper.waker());
+            while *shared.0.lock(sleeper) < 3 {
+                sleeper.park(None);
+            }
+        });
+    }
+
+    #[test]
     #[should_panic(expected = "deadlock")]
     fn a_deadlock_is_told() {
         run(0, |sleeper| {
