@@ -114,10 +114,10 @@ fn open_share(share: &PlannedShare) -> Result<OwnedFd, ContainerError> {
     }
     .map_err(fail)?;
     let kind = FileType::from_raw_mode(fstat(&tree).map_err(fail)?.st_mode);
-    if matches!(kind, FileType::Directory | FileType::RegularFile) {
-        Ok(tree)
-    } else {
-        Err(ContainerError::Kind { path: share.source.clone() })
+    match (kind, share.target) {
+        (FileType::Directory, _) | (FileType::RegularFile, ShareTarget::Mount(_)) => Ok(tree),
+        (_, ShareTarget::Root) => Err(fail(Errno::NOTDIR)),
+        (_, ShareTarget::Mount(_)) => Err(ContainerError::Kind { path: share.source.clone() }),
     }
 }
 

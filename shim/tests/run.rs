@@ -60,6 +60,7 @@ fn every_failure_names_its_thing() {
         ("", 127, &["run", "/", "--", "missing-program"], "missing-program"),
         ("", 125, &["run", "/nonexistent", "--", "true"], "/nonexistent"),
         ("", 125, &["run", "/"], "command"),
+        ("", 125, &["run", "/etc/passwd", "--", "true"], "/etc/passwd"),
         ("", 125, &["run", "--mount", "relative", "/", "--", "true"], "relative"),
         ("", 125, &["run", "--mount", "/nowhere:/mnt", "/", "--", "true"], "/nowhere"),
         ("", 125, &["run", "--mount", "/dev/null:/mnt", "/", "--", "true"], "/dev/null"),

@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A third interrupt in a row means it.
 const PATIENCE: u32 = 3;
@@ -109,6 +109,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
         log_bytes_per_second: if shows_log { u32::MAX } else { config.log_bytes_per_second },
         output: if shows_log { Some(copy_of_stderr()?) } else { None },
     };
+    let begin = Instant::now();
     let sandbox = Sandbox::launch(launch, sender.clone())?;
     // While the guest boots: what the host has to do.
     let trees = container::open_shares(&plan, None)?;
@@ -128,6 +129,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
         }
     });
     sandbox.ready()?;
+    let ready = Instant::now();
     let streams_error = |source| RunError::Io { what: "standard streams".into(), source };
     let (stdio, outputs) = if args.tty {
         let terminal = private_copy(io::stdin().as_fd(), OFlags::RDWR).map_err(streams_error)?;
@@ -138,12 +140,21 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     };
     container::create(&sandbox, plan, &trees, stdio)?;
     drop(trees);
+    let created = Instant::now();
     sandbox.control(&Request::StartContainer { id: id.clone() })?;
     let mut running = Running { sandbox: &sandbox, id, outputs, shows_log, interrupts: 0 };
     let outcome = running.wait(&happenings);
     drop(raw_mode);
     if args.stats {
+        let ended = Instant::now();
         running.print_stats();
+        for (name, from, to) in [
+            ("host: boot", begin, ready),
+            ("host: create", ready, created),
+            ("host: start to end", created, ended),
+        ] {
+            eprintln!("{name:24} {} us", to.duration_since(from).as_micros());
+        }
     }
     sandbox.stop();
     match outcome {
@@ -361,14 +372,7 @@ fn rootfs_plan(args: &RunArgs, id: &str, rootfs: PathBuf, mounts: Vec<BindMount>
         return Err(RunError::NoCommand);
     }
     let is_own_root = rootfs == Path::new("/");
-    let cwd = match &args.cwd {
-        Some(cwd) => cwd.clone(),
-        None if is_own_root => std::env::current_dir()
-            .ok()
-            .and_then(|cwd| cwd.into_os_string().into_string().ok())
-            .unwrap_or_else(|| "/".to_owned()),
-        None => "/".to_owned(),
-    };
+    let cwd = args.cwd.clone().or_else(|| own_directory(&rootfs)).unwrap_or_else(|| "/".to_owned());
     let user = match &args.user {
         Some(user) => User::find(&rootfs, user)?,
         None if is_own_root => own_user(),
@@ -395,6 +399,15 @@ fn rootfs_plan(args: &RunArgs, id: &str, rootfs: PathBuf, mounts: Vec<BindMount>
         mounts,
     };
     Ok(run.plan()?)
+}
+
+/// The working directory, if the root file system has one of that name.
+fn own_directory(rootfs: &Path) -> Option<String> {
+    let cwd = std::env::current_dir().ok()?;
+    let inside = rootfs.join(cwd.strip_prefix("/").ok()?);
+    // A link could lead anywhere: it is followed inside, where it leads to something else.
+    let is_directory = std::fs::symlink_metadata(inside).is_ok_and(|found| found.is_dir());
+    is_directory.then_some(cwd)?.into_os_string().into_string().ok()
 }
 
 fn own_user() -> User {

@@ -184,7 +184,9 @@ impl Sandbox {
             next_port: AtomicU32::new(PORT_STREAMS),
             next_share: AtomicU32::new(0),
         };
-        sandbox.watch(vmm_reader, control_reader, events);
+        sandbox
+            .watch(vmm_reader, control_reader, events)
+            .map_err(|source| SandboxError::Descriptor { what: "start a thread", source })?;
         let config = MachineConfig {
             version: VERSION,
             cpus: launch.cpus,
@@ -350,9 +352,9 @@ impl Sandbox {
         vmm: Reader<VmmReply, VmmEvent>,
         control: Reader<control::Reply, control::Event>,
         events: Sender<E>,
-    ) {
+    ) -> std::io::Result<()> {
         let (status, sender) = (Arc::clone(&self.status), events.clone());
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("vmm".to_owned()).spawn(move || {
             let mut reason: Option<EndReason> = None;
             let lost = vmm.run(|event| match event {
                 VmmEvent::Log(line) => {
@@ -366,9 +368,9 @@ impl Sandbox {
             });
             let ending = status.reap(reason, lost.err(), EXIT_TIMEOUT);
             let _ = sender.send(SandboxEvent::Ended(ending).into());
-        });
+        })?;
         let status = Arc::clone(&self.status);
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("sentry".to_owned()).spawn(move || {
             let lost = control.run(|event| match event {
                 control::Event::Ready { version } => status.set_ready(version),
                 event => {
@@ -380,7 +382,8 @@ impl Sandbox {
                 status.log(&format!("control channel: {error}"));
                 status.kill();
             }
-        });
+        })?;
+        Ok(())
     }
 }
 
