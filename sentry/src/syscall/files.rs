@@ -66,7 +66,7 @@ fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {
 }
 
 /// The pieces of a readv or writev.
-fn slices(cx: &Cx<'_>, vector: UserPtr<Iovec>, count: usize) -> Result<Vec<UserSlice>, Errno> {
+pub(super) fn slices(cx: &Cx<'_>, vector: UserPtr<Iovec>, count: usize) -> Result<Vec<UserSlice>, Errno> {
     if count > PIECES_MAX {
         return Err(Errno::EINVAL);
     }

@@ -19,11 +19,13 @@ pub mod memory;
 pub mod messages;
 pub mod mounts;
 pub mod names;
+pub mod numa;
 pub mod opens;
 pub mod pipes;
 mod place;
 pub mod poll;
 pub mod process;
+pub mod remote;
 pub mod row;
 pub mod sched;
 pub mod signals;
@@ -174,6 +176,10 @@ pub fn dispatch(cx: &mut Cx<'_>) -> Option<Restart> {
 fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
     let regs = &cx.context.regs;
     let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    if crate::mm::pressure::check(cx.sleeper).is_err() {
+        crate::task::out_of_memory(cx.task);
+        return Err(Errno::ENOMEM.into());
+    }
     let result = match row.handler {
         Some(handler) => handler(cx, arguments),
         None => {

@@ -11,6 +11,8 @@ const FAMILIES: &[&[Row]] = &[
     super::creds::ROWS,
     super::ids::ROWS,
     super::memory::ROWS,
+    super::numa::ROWS,
+    super::remote::ROWS,
     super::limits::ROWS,
     super::process::ROWS,
     super::sched::ROWS,
