@@ -17,6 +17,7 @@ mod pod;
 mod root;
 mod start;
 mod stdio;
+mod terminal;
 mod view;
 
 use crate::abi::Errno;

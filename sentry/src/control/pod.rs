@@ -6,6 +6,7 @@ use super::{Refusal, root, start};
 use crate::abi::Errno;
 use crate::fs::FsCx;
 use crate::fs::fuse::Connection;
+use crate::fs::tty::WindowSize;
 use crate::mm::Budget;
 use crate::net::vsock::Vsock;
 use crate::platform;
@@ -68,9 +69,13 @@ impl Pod {
             Request::Signal { id, exec_id, signal, scope } => {
                 self.signal(&id, exec_id.as_deref(), signal, scope)
             }
-            Request::Resize { id, .. } => {
-                self.find(&id)?;
-                Err(Refusal::new(Errno::ENOTTY, format!("no process of {id:?} has a terminal")))
+            Request::Resize { id, exec_id, columns, rows } => {
+                let entry = self.find(&id)?;
+                let streams = streams(&entry, exec_id.as_deref())?;
+                let none = || Refusal::new(Errno::ENOTTY, format!("the process of {id:?} has no terminal"));
+                let window = WindowSize { rows, columns, ..WindowSize::default() };
+                streams.terminal().ok_or_else(none)?.resize(window);
+                Ok(Reply::Done)
             }
             Request::CloseStdin { id, exec_id } => {
                 let entry = self.find(&id)?;
@@ -165,9 +170,16 @@ impl Pod {
         exec_id: &str,
         spec: &ProcessSpec,
     ) -> Result<u32, Refusal> {
-        let (files, streams) = stdio::open(cx, self.vsock, &spec.stdio)?;
+        let owner = (spec.uid, spec.gid);
+        let (files, streams) = stdio::open(cx, self.vsock, &spec.stdio, &entry.tree.namespace, owner)?;
         let streams = Arc::new(streams);
         let process = start::process(cx, entry, spec, files)?;
+        if let Some(terminal) = streams.terminal() {
+            terminal.control(&process).inspect_err(|_| {
+                let _ = process.send_from_host(SigInfo::kernel(Signal::KILL));
+                start::release(&process);
+            })?;
+        }
         let started = Started { process: process.clone(), streams };
         entry.processes.lock().insert(String::from(exec_id), started);
         let watch = Watch {

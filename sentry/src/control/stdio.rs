@@ -1,9 +1,11 @@
 //! Standard streams of a process: vsock connections to ports that the shim has tied to a FIFO, a socket or a terminal.
 
 use super::Refusal;
+use super::terminal::Terminal;
 use crate::fs::dev;
 use crate::fs::fd_table::Entry;
-use crate::fs::{FdTable, FileBody, FsCx, OpenFile, Stream};
+use crate::fs::tty::WindowSize;
+use crate::fs::{FdTable, FileBody, FsCx, MountNamespace, OpenFile, Stream};
 use crate::net::vsock::{Connection, Vsock};
 use crate::syscall::Fd;
 use alloc::format;
@@ -18,9 +20,15 @@ const O_RDWR: u32 = 2;
 #[derive(Default)]
 pub(super) struct Streams {
     stdin: Option<Arc<Connection>>,
+    terminal: Option<Terminal>,
 }
 
 impl Streams {
+    /// The terminal, if it has one.
+    pub(super) fn terminal(&self) -> Option<&Terminal> {
+        self.terminal.as_ref()
+    }
+
     /// Lets standard input end after what has arrived.
     pub(super) fn close_stdin(&self) {
         if let Some(stdin) = &self.stdin {
@@ -29,7 +37,7 @@ impl Streams {
     }
 }
 
-/// Descriptors 0, 1 and 2 of a new process.
+/// Descriptors 0, 1 and 2 of a new process; a terminal is of the `/dev/pts` in `namespace` and belongs to `owner`.
 ///
 /// # Errors
 /// When a port has no stream tied to it.
@@ -37,6 +45,8 @@ pub(super) fn open(
     cx: &FsCx<'_>,
     vsock: &'static Vsock,
     stdio: &Stdio,
+    namespace: &Arc<MountNamespace>,
+    owner: (u32, u32),
 ) -> Result<(Arc<FdTable>, Streams), Refusal> {
     let mut files = Vec::new();
     let mut streams = Streams::default();
@@ -60,11 +70,12 @@ pub(super) fn open(
                 files.push(OpenFile::new(FileBody::Stream(stream, None), flags));
             }
         }
-        Stdio::Terminal { .. } => {
-            return Err(Refusal::new(
-                crate::abi::Errno::ENOSYS,
-                "containers with a terminal are not supported yet",
-            ));
+        Stdio::Terminal { port, columns, rows } => {
+            let connection = connect(cx, vsock, *port)?;
+            let window = WindowSize { rows: *rows, columns: *columns, ..WindowSize::default() };
+            let (terminal, file) = Terminal::open(cx, namespace, owner, &connection, window)?;
+            streams.terminal = Some(terminal);
+            files.extend([file.clone(), file.clone(), file]);
         }
     }
     let table = FdTable::new();

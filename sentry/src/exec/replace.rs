@@ -74,6 +74,7 @@ pub fn replace(cx: &mut Cx<'_>, loaded: Loaded) -> Result<(), Failure> {
 
     // Signals: handlers are gone, what is ignored or blocked stays.
     drop(process.handlers.replace(process.handlers.get().after_exec()));
+    process.timers.delete_posix();
     task.signals.lock().alt_stack = None;
 
     let changes = *task.creds() != loaded.creds;

@@ -14,10 +14,14 @@ use chitin_core::sleep::Woken;
 
 const ONE_CLOCK: &str = "the clock of the sandbox cannot be set: EPERM";
 
+const READ_ONLY: &str = "tells that the clock is not steered; adjusting it is EPERM";
+
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     row!(35, "nanosleep", 2, nanosleep, Restart::Remaining, Support::Full),
     row!(96, "gettimeofday", 2, gettimeofday, Restart::Never, Support::Full),
+    row!(159, "adjtimex", 1, adjtimex, Restart::Never, Support::Partial(READ_ONLY)),
+    row!(305, "clock_adjtime", 2, clock_adjtime, Restart::Never, Support::Partial(READ_ONLY)),
     row!(164, "settimeofday", 2, settimeofday, Restart::Never, Support::Partial(ONE_CLOCK)),
     row!(201, "time", 1, time, Restart::Never, Support::Full),
     row!(227, "clock_settime", 2, clock_settime, Restart::Never, Support::Partial(ONE_CLOCK)),
@@ -150,4 +154,43 @@ fn cpu_nanosleep(cx: &Cx<'_>, clock: ClockId, absolute: bool, time: UserPtr<Time
             return Err(Failure::Interrupted);
         }
     }
+}
+
+/// `struct timex` in words of 64 bits.
+type Timex = [u64; 26];
+
+fn adjtimex(cx: &mut Cx<'_>, at: UserPtr<Timex>) -> SysResult {
+    clock_adjtime(cx, 0, at)
+}
+
+fn clock_adjtime(cx: &mut Cx<'_>, clock: i32, at: UserPtr<Timex>) -> SysResult {
+    const STA_UNSYNC: u64 = 0x40;
+    const TIME_ERROR: usize = 5;
+    match ClockId::new(clock)? {
+        ClockId::System(SystemClock::Realtime | SystemClock::Tai) => {}
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    }
+    let mut timex = cx.user().read(at)?;
+    if timex.first().is_some_and(|modes| modes & 0xffff_ffff & !0x8000 != 0) {
+        return Err(Errno::EPERM.into());
+    }
+    let now = Timeval::from_ns(platform::get().realtime_ns());
+    // offset, freq, maxerror, esterror, status, constant, precision, tolerance, time, tick.
+    let words = [
+        0,
+        0,
+        16_000_000,
+        16_000_000,
+        STA_UNSYNC,
+        2,
+        1,
+        32_768_000,
+        now.sec.cast_unsigned(),
+        now.usec.cast_unsigned(),
+        10_000,
+    ];
+    timex.iter_mut().skip(1).zip(words).for_each(|(to, from)| *to = from);
+    timex.iter_mut().skip(12).for_each(|word| *word = 0);
+    cx.user().write(at, &timex)?;
+    Ok(TIME_ERROR)
 }
