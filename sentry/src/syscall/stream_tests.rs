@@ -344,3 +344,73 @@ fn signals_are_read_from_a_descriptor() {
         0
     });
 }
+
+const SIGTTIN: u32 = 21;
+
+#[test]
+fn terminals_control_jobs() {
+    check(|user| {
+        let dir = user.string("/pts");
+        ok(user, 83, &[dir, 0o755]);
+        let kind = user.string("devpts");
+        let options = user.string("ptmxmode=666,mode=620");
+        ok(user, 165, &[kind, dir, kind, 0, options]);
+        let path = user.string("/pts/ptmx");
+        let master = ok(user, 2, &[path, 2]);
+        let word = user.map(4096);
+        ok(user, 16, &[master, 0x8004_5430, word]);
+        assert_eq!(user.load_u32(word), 0);
+        let path = user.string("/pts/0");
+        assert_eq!(call(user, 2, &[path, 2]), -5, "locked");
+        user.store(word, &[0; 4]);
+        ok(user, 16, &[master, 0x4004_5431, word]);
+        let slave = ok(user, 2, &[path, 2]);
+        ok(user, 16, &[slave, 0x540f, word]);
+        assert_eq!(user.load_u32(word), 1, "init's group is in the foreground");
+        // A child in the background is stopped when it reads.
+        let child = user.fork(move |user| {
+            ok(user, 109, &[0, 0]);
+            let line = read(user, slave, 100);
+            assert_eq!(line, b"hello\n");
+            loop {
+                user.syscall(34, [0; 6]);
+            }
+        });
+        let child = child.cast_unsigned();
+        let status = user.map(4096);
+        ok(user, 61, &[child, status, 2, 0]);
+        assert_eq!(user.load_u32(status), (SIGTTIN << 8) | 0x7f);
+        user.store(word, &u32::try_from(child).unwrap().to_le_bytes());
+        ok(user, 16, &[slave, 0x5410, word]);
+        ok(user, 62, &[child, 18]);
+        let typed = user.place(b"hellp\x7fo\r");
+        ok(user, WRITE, &[master, typed, 8]);
+        // Echo.
+        let mut echoed = vec![];
+        while !echoed.ends_with(b"\n") {
+            echoed.extend(read(user, master, 100));
+        }
+        assert_eq!(echoed, b"hellp\x08 \x08o\r\n");
+        let time = user.place(&[[0u8; 8], 5_000_000u64.to_le_bytes()].concat());
+        ok(user, 35, &[time, 0]);
+        let typed = user.place(b"\x03");
+        ok(user, WRITE, &[master, typed, 1]);
+        ok(user, 61, &[child, status, 0, 0]);
+        assert_eq!(user.load_u32(status), 2, "killed by SIGINT");
+        let path = user.string("/dev");
+        ok(user, 83, &[path, 0o755]);
+        let path = user.string("/dev/tty");
+        ok(user, 133, &[path, 0o20666, 0x500]);
+        let again = ok(user, 2, &[path, 2]);
+        ok(user, 16, &[again, 0x5429, word]);
+        assert_eq!(user.load_u32(word), 1);
+        // Init ignores SIGHUP, so the hang-up shows at the descriptor.
+        ok(user, CLOSE, &[master]);
+        assert_eq!(read(user, slave, 10), b"");
+        let typed = user.place(b"x");
+        assert_eq!(call(user, WRITE, &[slave, typed, 1]), -5);
+        let path = user.string("/pts/0");
+        assert_eq!(call(user, 2, &[path, 2]), -2);
+        0
+    });
+}
