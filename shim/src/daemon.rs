@@ -172,6 +172,10 @@ fn run(start: Start, spec: Spec, config: Config, ledger: Ledger, listener: UnixL
     {
         log(Level::Warning, error);
     }
+    if let Some(vmm) = vmm {
+        set_oom_score(vmm, &spec);
+    }
+    warn_of_ignored(&spec);
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let groups = path.and_then(|path| path.to_str()).map(cgroup::directories).unwrap_or_default();
     let service = TaskService::new(Parts {
@@ -230,6 +234,27 @@ fn launch(config: &Config, events: Sender<Happening>) -> Result<Sandbox, String>
         output: None,
     };
     Sandbox::launch(launch, events).map_err(|error| error.to_string())
+}
+
+/// Lets the host's out-of-memory killer choose the VMM as it would choose the container, whose memory it holds;
+/// containerd, whose score is inherited, is not to be chosen at all.
+fn set_oom_score(vmm: Pid, spec: &Spec) {
+    let score = spec.process().as_ref().and_then(oci_spec::runtime::Process::oom_score_adj);
+    let path = format!("/proc/{}/oom_score_adj", number(vmm));
+    if let Err(error) = fs::write(&path, score.unwrap_or(0).to_string()) {
+        log(Level::Warning, format!("{path}: {error}"));
+    }
+}
+
+/// Tells what of a bundle has no meaning here.
+fn warn_of_ignored(spec: &Spec) {
+    if spec.hooks().is_some() {
+        log(Level::Warning, "hooks of config.json are not run");
+    }
+    let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
+    if devices.is_some_and(|devices| !devices.is_empty()) {
+        log(Level::Warning, "devices of the host in linux.devices are not passed to sandboxes");
+    }
 }
 
 /// Moves the VMM to its control groups.

@@ -9,6 +9,7 @@ use crate::log::{Level, log};
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Message as _, MessageField};
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use rustix::mount::{UnmountFlags, unmount};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ struct Arguments {
     id: String,
     bundle: Option<PathBuf>,
     version: bool,
+    info: bool,
     action: String,
 }
 
@@ -63,6 +65,7 @@ impl Arguments {
             };
             match name {
                 "v" | "version" => parsed.version = true,
+                "info" => parsed.info = true,
                 "debug" => (),
                 _ => {
                     let value = value
@@ -100,6 +103,9 @@ fn try_main() -> Result<(), ShimError> {
         println!("containerd-shim-chitin-v2:\n  Version:  {}", env!("CARGO_PKG_VERSION"));
         return Ok(());
     }
+    if arguments.info {
+        return tell_info();
+    }
     if arguments.namespace.is_empty() {
         return Err(ShimError::Missing("-namespace"));
     }
@@ -117,6 +123,17 @@ fn try_main() -> Result<(), ShimError> {
         "delete" => delete(&arguments.namespace, &arguments.id, bundle),
         other => Err(ShimError::Action(other.to_owned())),
     }
+}
+
+/// What later versions of containerd ask before they use a runtime: a `RuntimeInfo` message.
+fn tell_info() -> Result<(), ShimError> {
+    let mut version = RuntimeVersion::new();
+    env!("CARGO_PKG_VERSION").clone_into(&mut version.version);
+    let mut info = RuntimeInfo::new();
+    "io.containerd.chitin.v2".clone_into(&mut info.name);
+    info.version = MessageField::some(version);
+    let bytes = info.write_to_bytes()?;
+    io::stdout().write_all(&bytes).map_err(|source| ShimError::Io { what: "write to stdout", source })
 }
 
 fn start(namespace: String, id: String, bundle: PathBuf) -> Result<(), ShimError> {

@@ -96,7 +96,8 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     }
     let shows_log = args.log || args.strace || config.strace;
     let id = format!("run-{}", std::process::id());
-    let mut plan = plan(&args, &id)?;
+    let (mut plan, wants_tty) = plan(&args, &id)?;
+    let tty = args.tty || (wants_tty && rustix::termios::isatty(io::stdin()));
     plan.container.strace = args.strace || config.strace;
     if args.mem.is_none() {
         config.fit(plan.container.limits.memory_bytes);
@@ -113,7 +114,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     let sandbox = Sandbox::launch(launch, sender.clone())?;
     // While the guest boots: what the host has to do.
     let trees = container::open_shares(&plan, None)?;
-    let raw_mode = if args.tty {
+    let raw_mode = if tty {
         Some(RawMode::enter().map_err(|source| RunError::Io { what: "terminal".into(), source })?)
     } else {
         None
@@ -131,7 +132,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     sandbox.ready()?;
     let ready = Instant::now();
     let streams_error = |source| RunError::Io { what: "standard streams".into(), source };
-    let (stdio, outputs) = if args.tty {
+    let (stdio, outputs) = if tty {
         let terminal = private_copy(io::stdin().as_fd(), OFlags::RDWR).map_err(streams_error)?;
         let terminal = terminal.ok_or_else(|| streams_error(io::ErrorKind::NotFound.into()))?;
         attach_terminal(&sandbox, terminal.as_fd(), size(io::stdin()))?
@@ -296,7 +297,8 @@ fn copy_of_stderr() -> Result<std::os::fd::OwnedFd, RunError> {
         .map_err(|source| RunError::Io { what: "copy stderr".into(), source: source.into() })
 }
 
-fn plan(args: &RunArgs, id: &str) -> Result<Plan, RunError> {
+/// The plan, and whether the bundle asks for a terminal.
+fn plan(args: &RunArgs, id: &str) -> Result<(Plan, bool), RunError> {
     let absolute = |path: &Path| {
         std::fs::canonicalize(path)
             .map_err(|source| RunError::Io { what: path.display().to_string(), source })
@@ -307,7 +309,7 @@ fn plan(args: &RunArgs, id: &str) -> Result<Plan, RunError> {
     if source.join("config.json").is_file() {
         bundle_plan(args, id, &source, mounts)
     } else {
-        rootfs_plan(args, id, source, mounts)
+        Ok((rootfs_plan(args, id, source, mounts)?, false))
     }
 }
 
@@ -330,7 +332,12 @@ fn parse_mount(
     Ok((absolute(Path::new(source))?, destination.to_owned(), options))
 }
 
-fn bundle_plan(args: &RunArgs, id: &str, bundle: &Path, mounts: Vec<BindMount>) -> Result<Plan, RunError> {
+fn bundle_plan(
+    args: &RunArgs,
+    id: &str,
+    bundle: &Path,
+    mounts: Vec<BindMount>,
+) -> Result<(Plan, bool), RunError> {
     let loaded = spec::load(bundle)?;
     let rootfs = spec::rootfs_path(bundle, &loaded)?;
     let mut plan = spec::plan(id, &loaded, &rootfs)?;
@@ -364,7 +371,8 @@ fn bundle_plan(args: &RunArgs, id: &str, bundle: &Path, mounts: Vec<BindMount>) 
     if let Some(hostname) = &args.hostname {
         plan.container.hostname.clone_from(hostname);
     }
-    Ok(plan)
+    let terminal = loaded.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
+    Ok((plan, terminal == Some(true)))
 }
 
 fn rootfs_plan(args: &RunArgs, id: &str, rootfs: PathBuf, mounts: Vec<BindMount>) -> Result<Plan, RunError> {

@@ -260,7 +260,19 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Sentry`] with its words, or the channel's failure.
     pub fn control(&self, request: &control::Request) -> Result<control::Reply, SandboxError> {
-        let reply = self.control.call(request, REQUEST_TIMEOUT);
+        self.control_within(request, REQUEST_TIMEOUT)
+    }
+
+    /// As [`Sandbox::control`], with a time limit of the caller's.
+    ///
+    /// # Errors
+    /// As [`Sandbox::control`].
+    pub fn control_within(
+        &self,
+        request: &control::Request,
+        timeout: Duration,
+    ) -> Result<control::Reply, SandboxError> {
+        let reply = self.control.call(request, timeout);
         match reply.map_err(|error| self.explain(error))? {
             control::Reply::Failed { errno, message } => Err(SandboxError::Sentry { errno, message }),
             reply => Ok(reply),

@@ -7,13 +7,19 @@ use crate::container;
 use crate::host_process::HostProcess;
 use crate::ledger::{Effect, Ledger};
 use crate::log::{Level, log};
+use crate::sandbox::{ChannelError, SandboxError};
 use crate::spec;
 use chitin_proto::control::{FreezeState, Reply, Request, SignalScope};
 use chitin_proto::vmm::CachePolicy;
 use containerd_shim_protos::api;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// Signal number of `SIGKILL`.
+const SIGKILL: u32 = 9;
+/// How long the sentry may take to deliver a signal.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl TaskService {
     pub(super) fn create(
@@ -235,12 +241,24 @@ impl TaskService {
                 return Err(TaskError::Finished);
             }
         }
-        self.sandbox()?.control(&Request::Signal {
+        let sandbox = self.sandbox()?;
+        let is_kill = request.signal == SIGKILL;
+        let signal = Request::Signal {
             id: request.id,
             exec_id: Some(request.exec_id).filter(|exec_id| !exec_id.is_empty()),
             signal: request.signal,
             scope: if request.all { SignalScope::Container } else { SignalScope::Process },
-        })?;
+        };
+        match sandbox.control_within(&signal, SIGNAL_TIMEOUT) {
+            // A sentry that hangs must not keep what is to die alive.
+            Err(error @ SandboxError::Channel(ChannelError::TimedOut { .. })) if is_kill => {
+                log(Level::Error, format!("{error}: killing the sandbox"));
+                sandbox.kill();
+            }
+            other => {
+                other?;
+            }
+        }
         Ok(api::Empty::new())
     }
 
@@ -342,10 +360,7 @@ impl TaskService {
         let limits = spec::limits(&resources);
         match self.sandbox()?.control(&Request::Update { id: request.id, limits })? {
             Reply::Done => Ok(api::Empty::new()),
-            other => {
-                Err(crate::sandbox::SandboxError::Unexpected { what: "update", answer: format!("{other:?}") }
-                    .into())
-            }
+            other => Err(SandboxError::Unexpected { what: "update", answer: format!("{other:?}") }.into()),
         }
     }
 
@@ -368,7 +383,7 @@ fn console_size(spec: &oci_spec::runtime::Spec) -> (u16, u16) {
 /// 127 for a program that is not there, 126 for one that cannot be run, as a shell says it.
 fn start_failure_status(error: &TaskError) -> u32 {
     match error {
-        TaskError::Sandbox(crate::sandbox::SandboxError::Sentry { errno: libc::ENOENT, .. }) => 127,
+        TaskError::Sandbox(SandboxError::Sentry { errno: libc::ENOENT, .. }) => 127,
         _ => 126,
     }
 }
