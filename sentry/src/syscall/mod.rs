@@ -10,6 +10,8 @@ pub mod epoll;
 pub mod eventfd;
 pub mod exec;
 pub mod fds;
+#[cfg(test)]
+mod file_tests;
 pub mod files;
 pub mod futex;
 pub mod ids;

@@ -13,7 +13,6 @@ use crate::fs::lookup::Resolve;
 use crate::fs::memfd;
 use crate::fs::open::{self, How};
 use crate::user::{UserAddr, UserPtr};
-use crate::wait::Blocked;
 use zerocopy::FromBytes;
 
 /// The family's rows.
@@ -66,7 +65,7 @@ fn check(flags: u32, mode: u32) -> Result<(), Errno> {
 
 fn open_common(cx: &Cx<'_>, dir: Fd, path: UserAddr, how: &How) -> SysResult {
     let path = read_path(cx, path)?;
-    let scope = Scope::new(cx);
+    let scope = Scope::for_open(cx);
     if path.is_empty() {
         return Err(Errno::ENOENT.into());
     }
@@ -74,11 +73,7 @@ fn open_common(cx: &Cx<'_>, dir: Fd, path: UserAddr, how: &How) -> SysResult {
     let makes = how.flags & (O_CREAT | TMPFILE_ONLY) != 0;
     let how = How { mode: if makes { how.mode & 0o7777 & !scope.fs.umask() } else { 0 }, ..*how };
     let fs = scope.cx(cx);
-    let file = match open::open(&fs, &scope.fs.root(), &start, &path, &how) {
-        Ok(file) => file,
-        Err(Blocked::Interrupted) => return Err(super::Failure::Interrupted),
-        Err(blocked) => return Err(blocked.into()),
-    };
+    let file = open::open(&fs, &scope.fs.root(), &start, &path, &how)?;
     // `O_CLOEXEC` belongs to the descriptor.
     file.set_flags(file.flags() & !CLOEXEC);
     super::terminal::opened(cx, &file, how.flags);

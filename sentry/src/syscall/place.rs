@@ -23,7 +23,14 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn new(cx: &Cx<'_>) -> Self {
-        Self { creds: cx.task.creds(), fs: cx.task.fs(), caller: super::descriptor::caller(cx) }
+        // Session and group are looked up only when a device is opened, which asks for them.
+        let caller = Caller { pid: cx.task.pid(), tid: cx.task.tid(), ..Caller::default() };
+        Self { creds: cx.task.creds(), fs: cx.task.fs(), caller }
+    }
+
+    /// As [`Scope::new`], with the caller's session and process group, for opening terminals.
+    pub(super) fn for_open(cx: &Cx<'_>) -> Self {
+        Self { caller: super::descriptor::caller(cx), ..Self::new(cx) }
     }
 
     /// For file systems.

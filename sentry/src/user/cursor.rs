@@ -194,6 +194,14 @@ impl<'a> IoReader<'a> {
         }
     }
 
+    /// Takes up to `len` bytes without looking at them; returns how many.
+    pub fn skip(&mut self, len: usize) -> usize {
+        let len = len.min(self.remaining());
+        let done = self.done();
+        self.rewind(done + len);
+        len
+    }
+
     /// Copies to `to`; returns the bytes copied: fewer than `to` holds at the end of the data or at a fault.
     pub fn read(&mut self, to: &mut [u8]) -> usize {
         match &mut self.source {

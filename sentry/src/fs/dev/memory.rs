@@ -85,11 +85,10 @@ impl Stream for Memory {
     }
 
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        let len = from.remaining();
         match self.kind {
             Kind::Full => Err(Errno::ENOSPC.into()),
             // Nothing looks at the bytes, so a bad address is no error, as on Linux.
-            Kind::Null | Kind::Zero | Kind::Random | Kind::Log => Ok(len),
+            Kind::Null | Kind::Zero | Kind::Random | Kind::Log => Ok(from.skip(usize::MAX)),
         }
     }
 

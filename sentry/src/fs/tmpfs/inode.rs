@@ -8,6 +8,7 @@ use crate::fs::node::{Atime, LinkTarget, NewNode, S_IFDIR, S_IFREG, S_ISGID, Sym
 use crate::fs::xattr::Store;
 use crate::fs::{Attr, FileNode, FsCx, Node, NodeKind, NodeOps, OpenFile, SetAttr, TimeSpec};
 use crate::mm::Charge;
+use crate::platform::Access;
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
 use alloc::sync::Arc;
@@ -251,6 +252,17 @@ impl Inode {
         (meta.mtime, meta.ctime) = (now, now);
     }
 
+    /// Allocates the pages of a range.
+    fn reserve(cx: &FsCx<'_>, mapping: &Arc<Mapping>, from: u64, to: u64) -> Result<(), Errno> {
+        for index in from / 4096..to.div_ceil(4096) {
+            mapping.page(cx.sleeper, index, Access::Write)?;
+            if index % 1024 == 1023 {
+                cx.sleeper.resched_point();
+            }
+        }
+        Ok(())
+    }
+
     fn mapping_ref(&self) -> Result<&Arc<Mapping>, Errno> {
         match &self.body {
             Body::File(mapping) => Ok(mapping),
@@ -375,8 +387,19 @@ impl FileNode for Inode {
         if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {
             mapping.punch(cx.sleeper, offset, end.min(mapping.size()).max(offset))?;
         }
-        if mode & KEEP_SIZE == 0 && end > mapping.size() {
-            mapping.resize(end);
+        let old_size = mapping.size();
+        if mode & PUNCH_HOLE == 0 {
+            if end > old_size {
+                mapping.resize(end);
+            }
+            if let Err(errno) = Self::reserve(cx, mapping, offset, end) {
+                mapping.resize(old_size);
+                return Err(errno);
+            }
+        }
+        if mode & KEEP_SIZE != 0 && mapping.size() > old_size {
+            // What is beyond the end is not kept here: it is given back, and allocated again when it is written.
+            mapping.resize(old_size);
         }
         self.modified();
         Ok(())
