@@ -6,7 +6,7 @@ LIMIT=120
 expect "bash" 0 "5 b" container -- bash -c 'a=(a b c); echo $((2 + 3)) ${a[1]}'
 expect "bash features" 0 $'x-y\n3\nmatched' container -- bash -c 'declare -A m=([k]=x-y); echo ${m[k]}; mapfile -t l < <(seq 3); echo ${#l[@]}; [[ abc =~ ^a(.)c$ ]] && echo matched'
 expect "coreutils" 0 $'3\n55' container -- bash -c 'printf "c\na\nb\n" | sort | nl | wc -l; seq 10 | paste -sd+ | tr -d "\n" | { read -r e; echo $((e)); }'
-expect_match "ls -l" 0 'root +root .* passwd' container -- ls -l /etc/passwd
+expect_match "ls -l" 0 '^-rw-r--r-- 1 root root .* /etc/passwd$' container -- ls -l /etc/passwd
 expect_match "ps" 0 'ps -ef' container -- ps -ef
 expect "python3" 0 $'45\nLinux' container -- python3 -c 'import platform; print(sum(range(10))); print(platform.system())'
 expect "python3 subprocess and threads" 0 $'child\n10' container -- python3 -c '
@@ -31,7 +31,6 @@ for i in range(4):
     r.append(int(os.read(a, 10)))
     os.wait()
 print(r)'
-expect "user by name" 0 nobody container --user nobody -- id -un
 mount="type=bind,src=$TESTS/dynamic,dst=/dynamic,options=rbind:ro"
 for program in ${PROGRAMS:-process signal memory threads}; do
     RUNTIME=runc LIMIT=180 container --mount "$mount" -- "/dynamic/$program" >"$SCRATCH/linux" 2>&1 </dev/null
