@@ -16,7 +16,7 @@ with_environment() { CHITIN_TEST_VARIABLE="x y" chitin_run "$ROOTFS" -- sh -c 'e
 expect "environment passes through" 0 "x y" with_environment
 in_directory() { (cd /etc && chitin_run "$ROOTFS" -- pwd); }
 expect "working directory passes through" 0 /etc in_directory
-expect "killed by a signal" 137 "" chitin_run "$ROOTFS" -- sh -c 'sh -c "kill -9 \$\$"'
+expect "killed by a signal" 137 "" chitin_run "$ROOTFS" -- sh -c 'sh -c "kill -9 \$\$"; exit $?'
 expect "writes stay in memory" 0 x chitin_run "$ROOTFS" -- sh -c 'echo x >/etc/chitin-new; cat /etc/chitin-new'
 expect "root directory was not written" 2 "" ls "$ROOTFS/etc/chitin-new"
 mkdir "$SCRATCH/mount"
