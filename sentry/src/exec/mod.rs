@@ -14,6 +14,7 @@ mod tests;
 
 use crate::abi::Errno;
 use crate::cache::Mapping;
+use crate::fs::node_state::DenyWrite;
 use crate::fs::{NodeKind, OpenFile};
 use crate::mm::{AreaFlags, Budget, ImageLayout, Limits, MapRequest, MapSource, Mm, Placement, random_bits};
 use crate::platform::{self, Perm};
@@ -110,6 +111,7 @@ pub fn load_image(request: &ImageRequest<'_>) -> Result<LoadedImage, Errno> {
         brk,
         vdso,
         executable: Some(request.file.clone()),
+        deny_write: request.file.node().map(DenyWrite::new).transpose()?,
         ..ImageLayout::default()
     };
     let images = Images { elf: &elf, program, interpreter, vdso };

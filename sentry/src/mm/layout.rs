@@ -1,6 +1,7 @@
 //! [`ImageLayout`]: where the parts of a program image are, as `/proc/PID/stat` and prctl(PR_SET_MM) name them.
 
 use crate::fs::OpenFile;
+use crate::fs::node_state::DenyWrite;
 use crate::platform;
 use alloc::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct ImageLayout {
     pub vdso: u64,
     /// The executable (`/proc/PID/exe`).
     pub executable: Option<Arc<OpenFile>>,
+    /// Keeps the executable from being written to.
+    pub deny_write: Option<DenyWrite>,
 }
 
 /// A random number below 2^`bits`.

@@ -23,6 +23,7 @@ pub mod mounts;
 pub mod names;
 pub mod numa;
 pub mod opens;
+pub mod pidfd;
 pub mod pipes;
 mod place;
 pub mod poll;

@@ -5,6 +5,7 @@ use super::{Cx, SysResult, restart_syscall};
 use crate::abi::Errno;
 use crate::task::clone::{CloneFlags, CloneRequest, clone, exit_signal};
 use crate::task::container::Usage;
+use crate::task::pidfd::PidFd;
 use crate::task::wait::{Event, WaitOptions, Waited, Whom, wait};
 use crate::task::{ExitStatus, StopEvent, Work};
 use crate::user::{UserAddr, UserPtr};
@@ -12,21 +13,14 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(
-        56,
-        "clone",
-        5,
-        sys_clone,
-        Restart::Never,
-        Support::Partial("no new namespaces but mounts, no pidfd")
-    ),
+    row!(56, "clone", 5, sys_clone, Restart::Never, Support::Partial("no new namespaces but mounts")),
     row!(57, "fork", 0, fork, Restart::Sa, Support::Full),
     row!(58, "vfork", 0, vfork, Restart::Sa, Support::Full),
     row!(60, "exit", 1, exit, Restart::Never, Support::Full),
     row!(61, "wait4", 4, wait4, Restart::Sa, Support::Full),
     row!(219, "restart_syscall", 0, restart_syscall, Restart::Remaining, Support::Full),
     row!(231, "exit_group", 1, exit_group, Restart::Never, Support::Full),
-    row!(247, "waitid", 5, waitid, Restart::Sa, Support::Partial("no P_PIDFD")),
+    row!(247, "waitid", 5, waitid, Restart::Sa, Support::Full),
     row!(435, "clone3", 2, clone3, Restart::Never, Support::Partial("as clone; no set_tid, no cgroup")),
 ];
 
@@ -38,10 +32,16 @@ fn sys_clone(
     child_tid: UserPtr<u32>,
     tls: u64,
 ) -> SysResult {
+    let both = (CloneFlags::PIDFD | CloneFlags::PARENT_SETTID).bits();
+    if flags & both == both {
+        // Both would be stored at the same place.
+        return Err(Errno::EINVAL.into());
+    }
     let request = CloneRequest {
         flags: CloneFlags::from_bits_truncate(flags & 0xffff_ff00),
         exit_signal: exit_signal(flags & 0xff)?,
         stack,
+        pidfd: UserPtr::new(parent_tid.addr()),
         tls,
         parent_tid,
         child_tid,
@@ -55,6 +55,7 @@ fn plain(flags: CloneFlags) -> CloneRequest {
         exit_signal: 17,
         stack: UserAddr::NULL,
         tls: 0,
+        pidfd: UserPtr::new(UserAddr::NULL),
         parent_tid: UserPtr::new(UserAddr::NULL),
         child_tid: UserPtr::new(UserAddr::NULL),
     }
@@ -117,6 +118,7 @@ fn clone3(cx: &mut Cx<'_>, from: UserAddr, size: usize) -> SysResult {
         exit_signal: exit_signal(arguments.exit_signal)?,
         stack: UserAddr::new(arguments.stack.checked_add(arguments.stack_size).ok_or(Errno::EINVAL)?),
         tls: arguments.tls,
+        pidfd: UserPtr::new(UserAddr::new(arguments.pidfd)),
         parent_tid: UserPtr::new(UserAddr::new(arguments.parent_tid)),
         child_tid: UserPtr::new(UserAddr::new(arguments.child_tid)),
     };
@@ -197,6 +199,7 @@ fn wait4(
 const P_ALL: u32 = 0;
 const P_PID: u32 = 1;
 const P_PGID: u32 = 2;
+const P_PIDFD: u32 = 3;
 
 fn waitid(
     cx: &mut Cx<'_>,
@@ -211,14 +214,26 @@ fn waitid(
     if !options.intersects(events) {
         return Err(Errno::EINVAL.into());
     }
+    let mut nonblocking = false;
     let whom = match kind {
         P_ALL => Whom::Any,
         P_PID if id > 0 && id < 1 << 31 => Whom::Pid(id),
         P_PGID if id == 0 => Whom::Group(cx.task.process().group_and_session().0),
         P_PGID if id < 1 << 31 => Whom::Group(id),
+        P_PIDFD => {
+            let file = super::descriptor::file(cx, super::Fd(id.cast_signed()))?;
+            if file.flags() & super::descriptor::NONBLOCK != 0 {
+                nonblocking = true;
+            }
+            Whom::Pid(PidFd::process_of(&file)?.pid())
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let waited = wait(cx.task, &cx.waiter(), whom, options)?;
+    let once = if nonblocking { WaitOptions::NO_HANG } else { WaitOptions::empty() };
+    let waited = wait(cx.task, &cx.waiter(), whom, options | once)?;
+    if waited.is_none() && nonblocking && !options.contains(WaitOptions::NO_HANG) {
+        return Err(Errno::EAGAIN.into());
+    }
     cx.user().write_if(info, &waited.as_ref().map_or([0; 128], child_info))?;
     if let Some(waited) = waited {
         cx.user().write_if(rusage, &Rusage::new(waited.usage))?;

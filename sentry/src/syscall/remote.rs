@@ -53,7 +53,7 @@ fn process_vm_writev(
 }
 
 /// Whether the caller may see into another task's memory (ptrace(2), "Ptrace access mode checking", ATTACH_REALCREDS).
-fn may_access(cx: &Cx<'_>, other: &Arc<Task>) -> bool {
+pub(super) fn may_access(cx: &Cx<'_>, other: &Arc<Task>) -> bool {
     if Arc::ptr_eq(cx.task.process(), other.process()) {
         return true;
     }

@@ -35,7 +35,11 @@ pub const ROWS: &[Row] = &[
     row!(148, "sched_rr_get_interval", 2, sched_rr_get_interval, Never, Partial(OTHER_ONLY)),
     row!(203, "sched_setaffinity", 3, sched_setaffinity, Never, Partial("checked, without effect")),
     row!(204, "sched_getaffinity", 3, sched_getaffinity, Never, Partial("every CPU")),
+    row!(251, "ioprio_set", 3, ioprio_set, Never, Partial("checked, without effect")),
+    row!(252, "ioprio_get", 2, ioprio_get, Never, Partial("always none")),
     row!(309, "getcpu", 2, getcpu, Never, Full),
+    row!(314, "sched_setattr", 3, sched_setattr, Never, Partial(OTHER_ONLY)),
+    row!(315, "sched_getattr", 4, sched_getattr, Never, Partial(OTHER_ONLY)),
 ];
 
 fn sched_yield(cx: &mut Cx<'_>) -> SysResult {
@@ -203,5 +207,59 @@ fn getcpu(cx: &mut Cx<'_>, cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
     let number = u32::try_from(chitin_core::hooks::cpu()).unwrap_or(0);
     cx.user().write_if(cpu, &number)?;
     cx.user().write_if(node, &0)?;
+    Ok(0)
+}
+
+/// Class (bits 13 to 15) and level of an I/O priority.
+fn ioprio_set(cx: &mut Cx<'_>, which: u32, who: i32, priority: u32) -> SysResult {
+    named(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
+    match priority >> 13 {
+        0 if priority & 0x1fff == 0 => Ok(0),
+        1 if !cx.task.creds().has(Capability::SysNice) => Err(Errno::EPERM.into()),
+        1..=3 if priority & 0x1fff < 8 => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn ioprio_get(cx: &mut Cx<'_>, which: u32, who: i32) -> SysResult {
+    named(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
+    Ok(0)
+}
+
+/// `struct sched_attr`, version 0.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    deadline: [u64; 3],
+}
+
+const SCHED_ATTR_SIZE: u32 = 48;
+
+fn sched_setattr(cx: &mut Cx<'_>, tid: i32, from: UserPtr<SchedAttr>, flags: u32) -> SysResult {
+    let task = target(cx, tid)?;
+    let attr = cx.user().read(from)?;
+    if flags != 0 || attr.size != 0 && attr.size < SCHED_ATTR_SIZE {
+        return Err(Errno::EINVAL.into());
+    }
+    match attr.policy {
+        SCHED_OTHER if attr.priority == 0 => setpriority(cx, 0, task.tid().cast_signed(), attr.nice),
+        SCHED_OTHER => Err(Errno::EINVAL.into()),
+        1..=6 => Err(Errno::EPERM.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn sched_getattr(cx: &mut Cx<'_>, tid: i32, to: UserPtr<SchedAttr>, size: u32, flags: u32) -> SysResult {
+    if flags != 0 || size < SCHED_ATTR_SIZE {
+        return Err(Errno::EINVAL.into());
+    }
+    let nice = target(cx, tid)?.nice.load(Ordering::Relaxed);
+    let attr = SchedAttr { size: SCHED_ATTR_SIZE, policy: SCHED_OTHER, nice, ..SchedAttr::default() };
+    cx.user().write(to, &attr)?;
     Ok(0)
 }

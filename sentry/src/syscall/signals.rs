@@ -215,7 +215,7 @@ fn wait_for(cx: &Cx<'_>, set: SigSet, deadline: Option<u64>) -> Result<SigInfo, 
 }
 
 /// Whether `creds` may send `signal` to the process (kill(2)).
-fn may_signal(cx: &Cx<'_>, creds: &Creds, target: &Process, signal: Option<Signal>) -> bool {
+pub(super) fn may_signal(cx: &Cx<'_>, creds: &Creds, target: &Process, signal: Option<Signal>) -> bool {
     let Some(of) = target.container.task(target.pid()).map(|task| task.creds()) else { return true };
     let same = [creds.uid, creds.euid].iter().any(|id| *id == of.uid || *id == of.suid);
     let continues = signal == Some(Signal::CONT)
@@ -285,7 +285,7 @@ fn tgkill(cx: &mut Cx<'_>, pid: i32, tid: i32, number: u32) -> SysResult {
 }
 
 /// Reads a `siginfo_t` that the caller composed: it may not claim to come from the kernel or kill(2), but to itself.
-fn read_info(
+pub(super) fn read_info(
     cx: &Cx<'_>,
     target: u32,
     number: u32,

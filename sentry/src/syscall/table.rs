@@ -14,6 +14,7 @@ const FAMILIES: &[&[Row]] = &[
     super::numa::ROWS,
     super::remote::ROWS,
     super::limits::ROWS,
+    super::pidfd::ROWS,
     super::process::ROWS,
     super::sched::ROWS,
     super::signals::ROWS,

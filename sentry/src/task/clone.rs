@@ -1,10 +1,13 @@
 //! Making tasks (clone(2)).
 
+use super::pidfd::PidFd;
 use super::process::Process;
-use super::spawn::launch;
+use super::spawn::{launch, withdraw};
 use super::thread::Handover;
-use super::{Task, Work};
+use super::{Resource, Task, Work};
 use crate::abi::Errno;
+use crate::fs::fd_table::Entry;
+use crate::fs::{FileBody, OpenFile};
 use crate::security::Capability;
 use crate::signal::{AltStack, Signal};
 use crate::syscall::{Cx, Failure, SysResult};
@@ -74,6 +77,8 @@ bitflags! {
     }
 }
 
+const O_RDWR: u32 = 2;
+
 /// Namespaces that containers cannot make: answered as by a kernel built without them.
 const NO_NAMESPACES: CloneFlags = CloneFlags::NEWCGROUP
     .union(CloneFlags::NEWUTS)
@@ -95,6 +100,8 @@ pub struct CloneRequest {
     pub tls: u64,
     /// Where [`CloneFlags::PARENT_SETTID`] stores.
     pub parent_tid: UserPtr<u32>,
+    /// Where [`CloneFlags::PIDFD`] stores.
+    pub pidfd: UserPtr<i32>,
     /// Where [`CloneFlags::CHILD_SETTID`] and [`CloneFlags::CHILD_CLEARTID`] store.
     pub child_tid: UserPtr<u32>,
 }
@@ -106,7 +113,8 @@ fn check(request: &CloneRequest, cx: &Cx<'_>) -> Result<(), Errno> {
         || (flags.contains(F::THREAD) && !flags.contains(F::SIGHAND))
         || flags.contains(F::NEWNS | F::FS)
         || flags.contains(F::CLEAR_SIGHAND | F::SIGHAND)
-        || flags.intersects(F::PIDFD | F::INTO_CGROUP)
+        || flags.contains(F::INTO_CGROUP)
+        || (flags.contains(F::PIDFD) && flags.intersects(F::THREAD | F::DETACHED))
         || request.exit_signal > 64
         || (flags.contains(F::PARENT) && cx.task.process().is_init());
     if bad {
@@ -142,6 +150,12 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
         }
     };
     let tid = child.tid();
+    if flags.contains(CloneFlags::PIDFD)
+        && let Err(errno) = give_pidfd(cx, &child, request.pidfd)
+    {
+        withdraw(&child);
+        return Err(errno.into());
+    }
     if flags.contains(CloneFlags::PARENT_SETTID) {
         // The child is there, whatever becomes of this.
         let _ = cx.user().write(request.parent_tid, &tid);
@@ -162,6 +176,14 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
         }
     }
     Ok(tid as usize)
+}
+
+/// Puts a descriptor of the new process where the caller wants it.
+fn give_pidfd(cx: &Cx<'_>, child: &Task, to: UserPtr<i32>) -> Result<(), Errno> {
+    let file = OpenFile::new(FileBody::Stream(PidFd::new(child.process().clone()), None), O_RDWR);
+    let limit = cx.task.process().limits.soft_usize(Resource::Nofile);
+    let fd = cx.files.insert(Entry { file, close_on_exec: true }, 0, limit)?;
+    cx.user().write(to, &fd.0).inspect_err(|_| drop(cx.files.remove(fd)))
 }
 
 fn child_context(cx: &mut Cx<'_>, request: &CloneRequest) -> UserContext {

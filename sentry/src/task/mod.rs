@@ -11,6 +11,7 @@ pub mod clone;
 pub mod container;
 pub mod exit;
 pub mod limits;
+pub mod pidfd;
 pub mod process;
 pub mod run;
 pub mod spawn;

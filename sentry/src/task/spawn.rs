@@ -115,7 +115,7 @@ pub(super) fn launch(task: Arc<Task>, context: UserContext, set_tid: Option<User
 }
 
 /// Takes a task that never ran out of its process and the tree.
-fn withdraw(task: &Arc<Task>) {
+pub(super) fn withdraw(task: &Arc<Task>) {
     let process = task.process();
     let mut tree = process.container.tree();
     let is_last = {
