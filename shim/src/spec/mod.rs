@@ -93,8 +93,21 @@ pub struct Plan {
 pub fn load(bundle: &Path) -> Result<Spec, SpecError> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).map_err(|source| SpecError::Read { path: path.clone(), source })?;
-    serde_json::from_slice(&text)
-        .map_err(|source| SpecError::Parse { what: path.display().to_string(), source })
+    parse(&text).map_err(|source| SpecError::Parse { what: path.display().to_string(), source })
+}
+
+/// Parses a specification; a process with no `user` is root's, as for runc.
+fn parse(text: &[u8]) -> Result<Spec, serde_json::Error> {
+    serde_json::from_slice(text).or_else(|error| {
+        let mut value: serde_json::Value = serde_json::from_slice(text)?;
+        match value.get_mut("process").and_then(serde_json::Value::as_object_mut) {
+            Some(process) if !process.contains_key("user") => {
+                process.insert("user".to_owned(), serde_json::json!({"uid": 0, "gid": 0}));
+                serde_json::from_value(value)
+            }
+            _ => Err(error),
+        }
+    })
 }
 
 /// Turns a bundle's specification into a plan.

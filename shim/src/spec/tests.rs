@@ -70,3 +70,11 @@ fn errors_name_the_thing() {
     let missing = load(Path::new("/nonexistent/bundle")).unwrap_err().to_string();
     assert!(missing.contains("/nonexistent/bundle/config.json"), "{missing}");
 }
+
+#[test]
+fn a_process_with_no_user_is_roots() {
+    let text = r#"{"ociVersion": "1.0.2", "root": {"path": "r"}, "process": {"args": ["true"], "cwd": "/"}}"#;
+    let spec = parse(text.as_bytes()).unwrap();
+    assert_eq!(plan("x", &spec, Path::new("/r")).unwrap().container.process.uid, 0);
+    assert!(parse(br#"{"process": {"args": 1}}"#).is_err());
+}
