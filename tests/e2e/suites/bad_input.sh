@@ -25,7 +25,7 @@ if [ "$RUNTIME" = chitin ]; then
 
     mv /dev/kvm /dev/kvm.away
     expect_error "no /dev/kvm" '/dev/kvm' container -- true
-    expect_error "no /dev/kvm, by chitin run" '/dev/kvm' limited chitin run /fixtures/none -- true
+    expect_error "no /dev/kvm, by chitin run" '/dev/kvm' limited chitin run "$ROOTFS" -- true
     expect_error "doctor without /dev/kvm" '/dev/kvm' limited chitin doctor
     mv /dev/kvm.away /dev/kvm
     leak_check "after no /dev/kvm" "$SCRATCH/before"
