@@ -14,6 +14,9 @@ use core::task::Waker;
 /// Level of the lock inside a wait queue: innermost but for the scheduler's own.
 pub const LEVEL: Level = Level(240);
 
+/// Waiters that are woken without allocating.
+const FEW: usize = 4;
+
 #[derive(Default)]
 struct List {
     next_key: u64,
@@ -68,9 +71,17 @@ impl WaitQueue {
             return 0;
         }
         let Some(list) = self.list.lock().clone() else { return 0 };
-        let wakers: Vec<Waker> =
-            list.lock().wakers.iter().take(count).map(|(_, waker)| waker.clone()).collect();
-        let woken = wakers.len();
+        // Most queues have one or two waiters: those cost no memory.
+        let mut few = [const { None }; FEW];
+        let mut more = Vec::new();
+        let mut woken = 0;
+        for (_, waker) in list.lock().wakers.iter().take(count) {
+            match few.get_mut(woken) {
+                Some(slot) => *slot = Some(waker.clone()),
+                None => more.push(waker.clone()),
+            }
+            woken += 1;
+        }
         if woken == 0 {
             self.waiting.store(0, Ordering::SeqCst);
             // A registration may have come in between: look again.
@@ -79,9 +90,7 @@ impl WaitQueue {
                 return self.wake(count);
             }
         }
-        for waker in wakers {
-            waker.wake();
-        }
+        few.into_iter().flatten().chain(more).for_each(Waker::wake);
         woken
     }
 

@@ -62,24 +62,31 @@ impl From<Errno> for Stop {
 /// Collects the registrations of one waiter while it polls its sources.
 pub struct PollTable {
     waker: Waker,
-    registrations: Vec<Registration>,
+    /// The first one, for most sources have one queue, and the others.
+    first: Option<Registration>,
+    rest: Vec<Registration>,
 }
 
 impl PollTable {
     /// For a waiter that is woken by `waker`.
     #[must_use]
     pub const fn new(waker: Waker) -> Self {
-        Self { waker, registrations: Vec::new() }
+        Self { waker, first: None, rest: Vec::new() }
     }
 
     /// Called by sources: the waiter wants to hear of `queue`.
     pub fn add(&mut self, queue: &WaitQueue) {
-        self.registrations.push(queue.register(&self.waker));
+        let registration = queue.register(&self.waker);
+        match &self.first {
+            None => self.first = Some(registration),
+            Some(_) => self.rest.push(registration),
+        }
     }
 
     /// Forgets all registrations.
     pub fn clear(&mut self) {
-        self.registrations.clear();
+        self.first = None;
+        self.rest.clear();
     }
 }
 

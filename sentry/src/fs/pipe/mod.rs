@@ -1,8 +1,8 @@
 //! Pipes and FIFOs (pipe(7), fifo(7)): a ring of pages between read ends and write ends.
 //!
 //! [`Pipe`] is what both ends share, [`End`] the stream behind an open file, [`fifo::open`] opens a named one.
-//! Locks: `Pipe::ring` (level [`LEVEL`]) alone; queues are woken after it is released, and only on the edges that a sleeper
-//! can wait for: empty to readable, full to writable, the last end closed.
+//! Locks: `Pipe::ring` (level [`LEVEL`]) alone; queues are woken after it is released, readers after each write,
+//! writers only when a full pipe has room again.
 
 pub mod fifo;
 mod ring;
@@ -252,7 +252,12 @@ impl Stream for End {
             return Err(Errno::EBADF.into());
         }
         let packets = self.packets.load(Ordering::Relaxed);
-        self.pipe.change(|ring| ring.write(from, packets))
+        let (was_empty, result) = self.pipe.change(|ring| (ring.is_empty(), ring.write(from, packets)));
+        if !was_empty && matches!(result, Ok(1..)) {
+            // Edge-triggered watchers are to hear of every write.
+            self.pipe.readable.wake_all();
+        }
+        result
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
