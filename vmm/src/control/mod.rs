@@ -57,6 +57,9 @@ pub fn serve(socket: OwnedFd, mode: Mode) -> Result<(), ChannelError> {
         for ready in server.poll.wait(None)? {
             if server.react(ready)? == Flow::End {
                 server.channel.flush(LAST_WORDS);
+                // The process ends now. Taking the machine apart thread by thread would only take time, or for ever if
+                // the file server hangs in a file system.
+                std::mem::forget(server);
                 return Ok(());
             }
         }

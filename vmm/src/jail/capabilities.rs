@@ -9,21 +9,13 @@ const FILE_SERVER: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID);
 
-/// Keeps what the file server needs, of what there is; the bounding and ambient sets are emptied.
+/// Keeps what the file server needs, of what there is. The bounding set does not matter: no thread can execute a program,
+/// and `no_new_privs` would keep it from gaining anything by that.
 ///
 /// # Errors
 /// [`JailError::System`].
 pub fn keep_file_server() -> Result<(), JailError> {
     let had = capabilities(None).map_err(failed("read capabilities"))?;
-    if had.effective.contains(CapabilitySet::SETPCAP) {
-        for capability in CapabilitySet::all().iter() {
-            // Those that this kernel does not know are not in the set.
-            if rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false) {
-                rustix::thread::remove_capability_from_bounding_set(capability)
-                    .map_err(failed("empty the capability bounding set"))?;
-            }
-        }
-    }
     rustix::thread::clear_ambient_capability_set().map_err(failed("clear ambient capabilities"))?;
     set(had.permitted & FILE_SERVER)
 }

@@ -3,18 +3,55 @@
 //! It is reserved, not committed: pages appear when the guest first touches them. Whoever works on guest memory takes a
 //! `&GuestRam`; every access is bounds-checked by `vm-memory`.
 
+#![expect(unsafe_code, reason = "maps memory at an aligned address")]
+
 use chitin_proto::layout;
-use vm_memory::mmap::MmapRegionError;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion, VolatileSlice,
-};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::ptr::null_mut;
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, VolatileSlice};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// RAM begins at a multiple of this in the host's address space too: only then can a huge page of the host be one of the
+/// guest's second-level tables.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Guest RAM as the devices see it.
 #[derive(Debug)]
 pub struct GuestRam {
     map: GuestMemoryMmap<()>,
     size: u64,
+    // Dropped after `map`, which points into it.
+    _mapping: Mapping,
+}
+
+/// A mapping of this process that ends with the value.
+#[derive(Debug)]
+struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the pointer is only used to unmap.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Mapping::new`; whoever borrowed guest memory borrowed the `GuestRam` that owns this.
+        // It cannot fail for a range that was mapped whole.
+        let _ = unsafe { munmap(self.start.cast(), self.len) };
+    }
+}
+
+impl Mapping {
+    fn new(len: usize) -> std::io::Result<Self> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a fresh mapping at an address that the kernel picks.
+        let start = unsafe { mmap_anonymous(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
+        Ok(Self { start: start.cast(), len })
+    }
 }
 
 /// Why guest RAM could not be had or reached.
@@ -22,7 +59,7 @@ pub struct GuestRam {
 pub enum MemoryError {
     /// mmap(2) failed.
     #[error("cannot reserve {0} bytes of guest memory: {1}")]
-    Reserve(u64, MmapRegionError),
+    Reserve(u64, std::io::Error),
     /// The size cannot be mapped.
     #[error("guest memory of {0} bytes cannot be laid out")]
     Layout(u64),
@@ -37,18 +74,21 @@ impl GuestRam {
     /// # Errors
     /// [`MemoryError::Reserve`] when the host refuses the mapping.
     pub fn new(size: u64) -> Result<Self, MemoryError> {
-        let bytes = usize::try_from(size).map_err(|_| MemoryError::Layout(size))?;
-        let region = MmapRegion::build(
-            None,
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-        )
-        .map_err(|error| MemoryError::Reserve(size, error))?;
-        let region =
-            GuestRegionMmap::new(region, GuestAddress(layout::RAM_GPA)).ok_or(MemoryError::Layout(size))?;
-        let map = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| MemoryError::Layout(size))?;
-        Ok(Self { map, size })
+        let layout = || MemoryError::Layout(size);
+        let bytes = usize::try_from(size).map_err(|_| layout())?;
+        let mapping = Mapping::new(bytes.checked_add(HUGE_PAGE).ok_or_else(layout)?)
+            .map_err(|error| MemoryError::Reserve(size, error))?;
+        let slack = mapping.start.addr().next_multiple_of(HUGE_PAGE) - mapping.start.addr();
+        // SAFETY: `slack` is less than what the mapping has beyond `bytes`.
+        let start = unsafe { mapping.start.add(slack) };
+        // SAFETY: `bytes` bytes from `start` on are within the mapping, which outlives the region.
+        let region = unsafe { MmapRegionBuilder::new(bytes).with_raw_mmap_pointer(start) }
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .build()
+            .map_err(|_| layout())?;
+        let region = GuestRegionMmap::new(region, GuestAddress(layout::RAM_GPA)).ok_or_else(layout)?;
+        let map = GuestMemoryMmap::from_regions(vec![region]).map_err(|_| layout())?;
+        Ok(Self { map, size, _mapping: mapping })
     }
 
     /// Bytes of RAM.

@@ -56,18 +56,19 @@ impl VirtioDevice for Fs {
     fn kicked(&mut self, index: usize) -> Result<(), Violation> {
         let Some(queue) = self.queues.get_mut(index) else { return Ok(()) };
         queue.kick().clear();
-        loop {
-            for _ in 0..BATCH {
-                let Some(mut chain) = queue.pop(&self.ram)? else { break };
+        for _ in 0..BATCH {
+            if let Some(mut chain) = queue.pop(&self.ram)? {
                 let written = self.server.serve(&mut chain).map_err(|rule| queue.violation(rule))?;
                 queue.push(&self.ram, chain.head, u32::try_from(written).unwrap_or(0))?;
                 // Each answer is somebody's wake-up; do not make the first wait for the last.
                 queue.notify(&self.ram)?;
-            }
-            if !queue.wait_for_kick(&self.ram)? {
+            } else if !queue.wait_for_kick(&self.ram)? {
                 return Ok(());
             }
         }
+        // The other queue first; then here again.
+        queue.kick().signal();
+        Ok(())
     }
 
     fn queues(&self) -> &[VirtQueue] {

@@ -10,6 +10,8 @@ use chitin_proto::device::{CONFIG_SIZE, kind};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::sync::Arc;
 
+/// Requests served in one go before others get their turn.
+const BATCH: usize = 32;
 /// Most bytes given to one request.
 const MAX_REQUEST: usize = 4096;
 
@@ -46,8 +48,8 @@ impl VirtioDevice for Rng {
     fn kicked(&mut self, index: usize) -> Result<(), Violation> {
         let Some(queue) = self.queues.get_mut(index) else { return Ok(()) };
         queue.kick().clear();
-        loop {
-            while let Some(mut request) = queue.pop(&self.ram)? {
+        for _ in 0..BATCH {
+            if let Some(mut request) = queue.pop(&self.ram)? {
                 let mut bytes = [0; MAX_REQUEST];
                 let room = request.writable.left().min(MAX_REQUEST);
                 let got = bytes
@@ -56,12 +58,17 @@ impl VirtioDevice for Rng {
                     .unwrap_or(0);
                 let written = request.writable.write(bytes.get(..got).unwrap_or_default());
                 queue.push(&self.ram, request.head, u32::try_from(written).unwrap_or(0))?;
+                continue;
             }
             queue.notify(&self.ram)?;
             if !queue.wait_for_kick(&self.ram)? {
                 return Ok(());
             }
         }
+        // Others first; then here again.
+        queue.notify(&self.ram)?;
+        queue.kick().signal();
+        Ok(())
     }
 
     fn queues(&self) -> &[VirtQueue] {
