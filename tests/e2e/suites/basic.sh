@@ -10,9 +10,9 @@ expect "stderr is apart from stdout" 0 out container -- sh -c 'echo out; echo er
 expect_match "stderr arrives" 0 '^err$' container -- sh -c 'echo err >&2'
 
 # ctr 1.6 loses an end of input that comes before the task is created, with every runtime; so the writers linger.
-stdin_through_cat() { { echo "through cat"; sleep 3; } | container -- cat; }
+stdin_through_cat() { { echo "through cat"; sleep 10; } | container -- cat; }
 expect "stdin through cat" 0 "through cat" stdin_through_cat
-empty_stdin() { sleep 3 | container -- cat; }
+empty_stdin() { sleep 10 | container -- cat; }
 expect "empty stdin" 0 "" empty_stdin
 line_by_line() { { echo one; sleep 2; echo two; } | container -- sh -c 'read a; echo "$a"; read b; echo "$b"'; }
 expect "stdin line by line" 0 $'one\ntwo' line_by_line
