@@ -6,11 +6,14 @@ both files; otherwise its difference follows as a comment.
 """
 
 import difflib
+import os
 import sys
 
 
 def blocks(path):
     found, name = {}, None
+    if not os.path.exists(path):
+        return found
     with open(path, errors="replace") as lines:
         for line in lines:
             line = line.rstrip("\n")

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CASE_SECONDS 20
+#define CASE_SECONDS 60
 
 /* An address that is never mapped, hidden from the compiler's warnings. */
 static void *volatile bad_address = (void *)8;

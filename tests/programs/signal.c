@@ -391,7 +391,7 @@ static void registers_survive(void)
     setitimer(ITIMER_REAL, &often, NULL);
     int wrong = 0;
     long long end = now_ns() + 300000000;
-    while (now_ns() < end) {
+    while (now_ns() < end || calls <= 5) {
         long out[4];
         double real;
         __asm__ volatile(
@@ -516,7 +516,7 @@ static void group_signals(void)
 static void timers(void)
 {
     handle(SIGALRM, 0);
-    SHOW(alarm(100));
+    HOLDS(alarm(100) > 0); /* the frame's own */
     SHOW(alarm(0));
     struct itimerval once = {{0, 0}, {0, 30000}}, old;
     SHOW(setitimer(ITIMER_REAL, &once, NULL));
