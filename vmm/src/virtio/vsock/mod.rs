@@ -351,9 +351,16 @@ impl Vsock {
         let ram = Arc::clone(&self.ram);
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         let Some(queue) = self.queues.get_mut(RX) else { return Ok(()) };
-        let batch = if connection.always_ready { usize::MAX } else { BATCH };
-        for _ in 0..batch {
+        for turn in 0..=BATCH {
             if !connection.wants_input() {
+                break;
+            }
+            if turn == BATCH {
+                // Others first. epoll comes back to what it watches; for the rest a kick of our own does.
+                if connection.always_ready {
+                    connection.starved = true;
+                    queue.kick().signal();
+                }
                 break;
             }
             if !self.answers.is_empty() {

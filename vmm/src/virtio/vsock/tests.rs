@@ -389,3 +389,29 @@ fn the_filter_lets_streams_through() {
     theirs.read_to_string(&mut all).unwrap();
     assert_eq!(all, "out");
 }
+
+/// A source without end must not keep the main loop from everybody else.
+#[test]
+fn an_endless_file_leaves_room_for_others() {
+    let mut guest = Guest::new(127);
+    let path = std::env::temp_dir().join(format!("chitin-vsock-endless-{}", std::process::id()));
+    std::fs::write(&path, vec![7; 2_000_000]).unwrap();
+    guest.attach(10, Direction::ToGuest, std::fs::File::open(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let request = Header { buf_alloc: u32::MAX, ..Guest::packet(60, 10, op::REQUEST) };
+    guest.send(request, &[]);
+    let (mut got, mut rounds) = (0, 0);
+    while got < 2_000_000 {
+        let mut packets = 0;
+        while let Some((_, data)) = guest.receive() {
+            got += data.len();
+            packets += 1;
+        }
+        assert!(packets <= BATCH + 1, "{packets} packets in one go");
+        rounds += 1;
+        assert!(rounds < 10_000);
+        // Also stands for the kick that the device has given itself.
+        guest.give_buffers(packets);
+    }
+    assert_eq!(got, 2_000_000);
+}
