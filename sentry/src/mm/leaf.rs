@@ -20,7 +20,7 @@ const SLOTS: usize = 512;
 
 /// 512 pages, aligned to 512. The slots are apart from the rest: together they would not fit the heap's 2 KiB objects.
 pub(super) struct Leaf {
-    slots: Box<[Option<Frame>]>,
+    slots: Box<[Option<Frame>; SLOTS]>,
     used: usize,
     budget: Arc<Budget>,
 }
@@ -36,9 +36,7 @@ impl Leaf {
 
     /// A leaf that has been charged.
     fn empty(budget: &Arc<Budget>) -> Arc<Self> {
-        // Collected, not built on the stack: kernel stacks are small.
-        let slots = core::iter::repeat_with(|| None).take(SLOTS).collect();
-        Arc::new(Self { slots, used: 0, budget: budget.clone() })
+        Arc::new(Self { slots: Box::new([const { None }; SLOTS]), used: 0, budget: budget.clone() })
     }
 
     /// A leaf with the same frames, each with one handle more. Not refused: unmapping must not fail.
