@@ -440,7 +440,7 @@ static void locks(void)
     SHOW(flock(file, LOCK_SH));
     SHOW(flock(second, LOCK_SH | LOCK_NB));
     SHOW(flock(file, LOCK_UN));
-    SHOW(flock(file, 99));
+    SHOW(flock(file, 16));
     struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 3};
     SHOW(fcntl(file, F_SETLK, &range));
     IN_CHILD("other process", {
