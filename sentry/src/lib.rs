@@ -4,6 +4,15 @@
 //! `syscall → {task, exec, signal, fs, net, mm, ipc, time} → objects (file, node, mapping, wait) → platform`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "tests compute with small numbers"
+    )
+)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "hosted"))]

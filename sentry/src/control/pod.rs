@@ -137,7 +137,7 @@ impl Pod {
         let tree = root::build(cx, files, &spec, &container, &budget)?;
         let entry =
             Arc::new(Entry { container, budget, tree, processes: SpinLock::new(LEVEL, BTreeMap::new()) });
-        apply(&*entry, &spec.limits);
+        apply(&entry, &spec.limits);
         let pid = self.launch(cx, &entry, "", &spec.process)?;
         self.containers.lock().insert(spec.id, entry);
         Ok(Reply::Process { pid })

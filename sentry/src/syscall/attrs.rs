@@ -281,10 +281,11 @@ fn fsync(cx: &mut Cx<'_>, fd: Fd) -> SysResult {
     let file = descriptor::file(cx, fd)?;
     let scope = Scope::new(cx);
     match file.body() {
-        FileBody::Node(node, _) => match &node.kind {
-            NodeKind::File(ops) => ops.sync(&scope.cx(cx))?,
-            _ => {}
-        },
+        FileBody::Node(node, _) => {
+            if let NodeKind::File(ops) = &node.kind {
+                ops.sync(&scope.cx(cx))?;
+            }
+        }
         FileBody::Stream(..) | FileBody::Path(_) => return Err(Errno::EINVAL.into()),
     }
     Ok(0)

@@ -13,7 +13,7 @@ const EXPANSION: usize = 8;
 
 /// A signal that a character asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TtySignal {
+pub(super) enum TtySignal {
     /// SIGINT.
     Interrupt,
     /// SIGQUIT.

@@ -353,7 +353,8 @@ impl Pty {
             return Ok(0);
         }
         let canonical = state.line.termios.local(lflag::ICANON);
-        if !Self::is_readable(state, to.remaining()) && !(state.time_over && state.line.has_input()) {
+        let ready = Self::is_readable(state, to.remaining()) || (state.time_over && state.line.has_input());
+        if !ready {
             if !state.master_open {
                 if !state.line.has_input() {
                     return Ok(0);
