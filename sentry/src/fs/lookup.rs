@@ -176,6 +176,7 @@ impl<'a> Walker<'a> {
                 continue;
             };
             permission::may_search(self.cx, &self.at.dentry)?;
+            self.trim();
             let last = match &*name {
                 b"." => Last::Dot,
                 b".." => Last::DotDot,
@@ -193,6 +194,7 @@ impl<'a> Walker<'a> {
             b"." => Ok(()),
             b".." => self.step_up(),
             _ => {
+                self.trim();
                 let child = self.at.dentry.child(self.cx, name)?;
                 self.enter(child, follow)
             }
@@ -217,8 +219,13 @@ impl<'a> Walker<'a> {
                 return Err(Errno::EXDEV);
             }
         }
-        self.at.mount.superblock.cache.trim(&self.at.mount.superblock.root);
         Ok(())
+    }
+
+    /// Forgets names when there are too many, those that lead nowhere among them.
+    fn trim(&self) {
+        let superblock = &self.at.mount.superblock;
+        superblock.cache.trim(&superblock.root);
     }
 
     /// Goes to `..`.
