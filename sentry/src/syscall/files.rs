@@ -174,9 +174,28 @@ fn read_stream(
             block_on(&cx.waiter(), stream, None, || stream.try_read(to))
         };
         match result {
-            Ok(done) => return Ok(done),
-            Err(Blocked::Fault(fault)) => resolve(cx, fault)?,
-            Err(blocked) => return Err(blocked.into()),
+            Ok(done) => {
+                // Memory devices always have more: a page that was not there must not cut a read short.
+                let more = done > 0 && to.remaining() > 0 && descriptor::takes_offsets(&**stream);
+                if !more {
+                    return Ok(done.max(to.done()));
+                }
+                if let Some(fault) = to.fault()
+                    && resolve(cx, fault).is_err()
+                {
+                    return Ok(to.done());
+                }
+                if cx.waiter().interrupt.interrupted() {
+                    return Ok(to.done());
+                }
+                cx.sleeper.resched_point();
+            }
+            Err(Blocked::Fault(fault)) => {
+                if let Err(errno) = resolve(cx, fault) {
+                    return partial(to.done(), errno);
+                }
+            }
+            Err(blocked) => return partial(to.done(), blocked),
         }
     }
 }
