@@ -17,7 +17,7 @@ use chitin_core::lock::{Level, SpinLock};
 use chitin_core::once::Once;
 use chitin_core::sleep::{Interrupt, Shared, SleepClock, Sleeper};
 use chitin_core::wait::WaitQueue;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use core::task::Waker;
 
 bitflags! {
@@ -259,6 +259,9 @@ impl Task {
     /// The kernel thread says how it is woken.
     pub(super) fn set_waker(&self, waker: Waker) {
         self.waker.set(waker);
+        // Pairs with the read-modify-write in `ask` and `withdraw`: either they see the waker, or this thread, which
+        // looks at its work next, sees theirs.
+        fence(Ordering::SeqCst);
     }
 
     /// What there is to attend to.
