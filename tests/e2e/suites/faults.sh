@@ -23,6 +23,8 @@ after_kill() {
     echo "left: $(pgrep -cf 'chitin-vmm|containerd-shim-chitin')"
     finish
     echo "deleted: $?"
+    # The client's own: with the shim gone it does not find the task, and leaves its FIFOs, under runc too.
+    rm -rf /run/containerd/fifo/*
 }
 vmm_gone() {
     start || return
@@ -39,12 +41,18 @@ leak_check "after the VMM's end" "$SCRATCH/before"
 expect "shim killed: all of it goes" 0 $'left: 0\ndeleted: 0' after_kill 'containerd-shim-chitin'
 leak_check "after the shim's end" "$SCRATCH/before"
 
+# Kills a VMM at about 0, 60, 120, … ms of its life.
 during_create() {
     local i
-    for i in 1 2 3 4 5; do
-        (sleep "0.$((i * 2))"; pkill -KILL -x chitin-vmm) &
+    for i in 0 1 2 3 4 5 6 7; do
+        (
+            until pgrep -x chitin-vmm >/dev/null; do sleep 0.01; done
+            sleep "$(printf 0.%03d $((i * 60)))"
+            pkill -KILL -x chitin-vmm
+        ) &
+        killer=$!
         container -- sleep 3 >/dev/null 2>"$SCRATCH/stderr" && echo "succeeded"
-        wait
+        wait "$killer"
     done
     true
 }

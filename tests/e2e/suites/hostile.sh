@@ -11,7 +11,7 @@ sleep 1
 world >"$SCRATCH/before"
 dmesg --clear
 for kind in calls faults overflow bomb threads files; do
-    LIMIT=$((SECONDS_EACH + 60)) container -- /tests/storm "${STORM_SEED:-1}" "$SECONDS_EACH" "$kind" >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null
+    LIMIT=$((SECONDS_EACH + 180)) container -- /tests/storm "${STORM_SEED:-1}" "$SECONDS_EACH" "$kind" >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null
     rc=$?
     if [ $rc = 0 ] && grep -q survived "$SCRATCH/out"; then
         ok "storm of $kind: survived"
