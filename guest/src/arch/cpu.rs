@@ -149,6 +149,24 @@ pub(crate) fn invalidate_page(address: u64) {
     unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }
 
+/// Forgets all translations, global ones too.
+pub(crate) fn forget_everything() {
+    const GLOBAL_PAGES: u64 = 1 << 7;
+    // SAFETY: changing CR4.PGE drops every translation; it is left as it was. No handler between the two changes CR4.
+    unsafe {
+        asm!(
+            "mov {0}, cr4",
+            "xor {0}, {bit}",
+            "mov cr4, {0}",
+            "xor {0}, {bit}",
+            "mov cr4, {0}",
+            out(reg) _,
+            bit = const GLOBAL_PAGES,
+            options(nostack)
+        );
+    }
+}
+
 /// CPUID.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> core::arch::x86_64::CpuidResult {
     core::arch::x86_64::__cpuid_count(leaf, subleaf)

@@ -9,14 +9,14 @@ use crate::clock;
 use crate::mem::space::GuestSpace;
 use crate::mem::tables;
 use crate::report;
-use crate::sched::{pending, smp, switch};
+use crate::sched::pending;
 use alloc::sync::Arc;
 use chitin_core::cpu::{ExitRequest, Regs, UserContext};
 use chitin_sentry::platform::{Access, Space, Trap};
 use core::sync::atomic::Ordering;
 
 /// How long a thread may run while another one waits.
-const SLICE_NS: u64 = 3_000_000;
+const SLICE_NS: u64 = 2_000_000;
 
 /// RFLAGS bits that user code may have: CF PF AF ZF SF TF DF OF RF AC ID.
 const USER_FLAGS: u64 = 0x25_0dd5;
@@ -40,13 +40,10 @@ pub(crate) fn run(context: &mut UserContext, space: &Arc<dyn Space>, exit: &Exit
             return Trap::Interrupt;
         }
         if percpu::this().pending.load(Ordering::Relaxed) != 0 {
-            let work = pending::drain();
-            // What the interrupt made runnable goes first.
-            if work != 0 && percpu::this().queue.len() != 0 {
-                if work & pending::TIMER != 0 {
-                    smp::spread();
-                }
-                switch::yield_now();
+            pending::drain();
+            // What the interrupt made runnable goes first: the sentry gives way, and knows that it did.
+            if percpu::this().queue.len() != 0 {
+                return Trap::Interrupt;
             }
         }
         let regs = &mut context.regs;
@@ -86,12 +83,7 @@ pub(crate) fn run(context: &mut UserContext, space: &Arc<dyn Space>, exit: &Exit
             return exception(vector as u8, code, address, &context.regs);
         }
         trap::interrupt(vector as u8);
-        let slice_over = vector == u64::from(trap::VECTOR_TIMER);
         cpu::interrupts_on();
-        if slice_over {
-            // The sentry may want to account for the time; the queue is looked at on the way back.
-            return Trap::Interrupt;
-        }
     }
 }
 

@@ -49,19 +49,19 @@ fn with_user_access<R>(body: impl FnOnce() -> R) -> R {
 /// Copies from user address `from`; returns the bytes copied.
 ///
 /// # Safety
-/// `from..from + len` lies in the user half.
-pub(crate) unsafe fn from_user(to: &mut [u8], from: u64) -> usize {
-    // SAFETY: writes only into `to`; reading user memory may fault, which the fix-up ends.
-    to.len() - with_user_access(|| unsafe { copy_with_fix_up(to.as_mut_ptr(), from as *const u8, to.len()) })
+/// `from..from + len` lies in the user half; `to` may be written.
+pub(crate) unsafe fn from_user(to: *mut u8, from: u64, len: usize) -> usize {
+    // SAFETY: the caller's contract; reading user memory may fault, which the fix-up ends.
+    len - with_user_access(|| unsafe { copy_with_fix_up(to, from as *const u8, len) })
 }
 
 /// Copies to user address `to`; returns the bytes copied.
 ///
 /// # Safety
-/// `to..to + len` lies in the user half.
-pub(crate) unsafe fn to_user(to: u64, from: &[u8]) -> usize {
-    // SAFETY: reads only `from`; writes user memory, which no Rust reference covers.
-    from.len() - with_user_access(|| unsafe { copy_with_fix_up(to as *mut u8, from.as_ptr(), from.len()) })
+/// `to..to + len` lies in the user half; `from` may be read.
+pub(crate) unsafe fn to_user(to: u64, from: *const u8, len: usize) -> usize {
+    // SAFETY: the caller's contract; writes user memory, which no Rust reference covers.
+    len - with_user_access(|| unsafe { copy_with_fix_up(to as *mut u8, from, len) })
 }
 
 /// Loads the aligned user word at `at`.

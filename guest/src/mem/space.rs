@@ -85,6 +85,41 @@ impl GuestSpace {
         Ok(())
     }
 
+    /// Copies `len` bytes of user memory to `to`.
+    ///
+    /// # Safety
+    /// `to..to + len` may be written.
+    unsafe fn read_user(&self, from: UserAddr, to: *mut u8, len: usize) -> Result<(), CopyFault> {
+        let inside = clip(from, len);
+        if self.tables.is_loaded() {
+            // SAFETY: clipped to user space; the caller's contract.
+            return finish(unsafe { copy::from_user(to, from.get(), inside) }, len);
+        }
+        self.by_walk(from.get(), inside, Need::Read, |pointer, offset, piece| {
+            // SAFETY: `piece` bytes of one mapped frame, kept mapped by the lock; user code may race byte-wise, and the
+            // other side may be the same frame.
+            unsafe { core::ptr::copy(pointer, to.add(offset), piece) };
+        })?;
+        finish(inside, len)
+    }
+
+    /// Copies `len` bytes at `from` to user memory.
+    ///
+    /// # Safety
+    /// `from..from + len` may be read.
+    unsafe fn write_user(&self, to: UserAddr, from: *const u8, len: usize) -> Result<(), CopyFault> {
+        let inside = clip(to, len);
+        if self.tables.is_loaded() {
+            // SAFETY: clipped to user space; the caller's contract.
+            return finish(unsafe { copy::to_user(to.get(), from, inside) }, len);
+        }
+        self.by_walk(to.get(), inside, Need::Write, |pointer, offset, piece| {
+            // SAFETY: as in read_user.
+            unsafe { core::ptr::copy(from.add(offset), pointer, piece) };
+        })?;
+        finish(inside, len)
+    }
+
     /// Changes entries of a range; `change` answers the new value. Shoots down if any changed.
     fn change(&self, from: UserAddr, pages: usize, change: impl Fn(u64) -> u64) {
         let mut changed = false;
@@ -164,35 +199,39 @@ impl Space for GuestSpace {
     }
 
     fn copy_in(&self, from: UserAddr, to: &mut [u8]) -> Result<(), CopyFault> {
-        let (len, inside) = (to.len(), clip(from, to.len()));
-        let Some(to) = to.get_mut(..inside) else { return Err(CopyFault { done: 0 }) };
-        if self.tables.is_loaded() {
-            // SAFETY: clipped to user space.
-            return finish(unsafe { copy::from_user(to, from.get()) }, len);
-        }
-        self.by_walk(from.get(), inside, Need::Read, |pointer, offset, piece| {
-            if let Some(part) = to.get_mut(offset..offset + piece) {
-                // SAFETY: `piece` bytes of one mapped frame, kept mapped by the lock; user code may race byte-wise.
-                unsafe { core::ptr::copy_nonoverlapping(pointer, part.as_mut_ptr(), piece) };
-            }
-        })?;
-        finish(inside, len)
+        // SAFETY: the slice may be written.
+        unsafe { self.read_user(from, to.as_mut_ptr(), to.len()) }
     }
 
     fn copy_out(&self, to: UserAddr, from: &[u8]) -> Result<(), CopyFault> {
-        let (len, inside) = (from.len(), clip(to, from.len()));
-        let Some(from) = from.get(..inside) else { return Err(CopyFault { done: 0 }) };
-        if self.tables.is_loaded() {
-            // SAFETY: clipped to user space.
-            return finish(unsafe { copy::to_user(to.get(), from) }, len);
-        }
-        self.by_walk(to.get(), inside, Need::Write, |pointer, offset, piece| {
-            if let Some(part) = from.get(offset..offset + piece) {
-                // SAFETY: as in copy_in.
-                unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), pointer, piece) };
-            }
-        })?;
-        finish(inside, len)
+        // SAFETY: the slice may be read.
+        unsafe { self.write_user(to, from.as_ptr(), from.len()) }
+    }
+
+    fn copy_out_frame(
+        &self,
+        to: UserAddr,
+        frame: &Frame,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), CopyFault> {
+        let room = len.min(FRAME_SIZE.saturating_sub(offset));
+        // SAFETY: inside the frame; user code may race byte-wise.
+        unsafe { self.write_user(to, frame.as_ptr().add(offset.min(FRAME_SIZE)), room)? };
+        finish(room, len)
+    }
+
+    fn copy_in_frame(
+        &self,
+        from: UserAddr,
+        frame: &Frame,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), CopyFault> {
+        let room = len.min(FRAME_SIZE.saturating_sub(offset));
+        // SAFETY: as above.
+        unsafe { self.read_user(from, frame.as_ptr().add(offset.min(FRAME_SIZE)), room)? };
+        finish(room, len)
     }
 
     fn load_u32(&self, at: UserAddr) -> Result<u32, CopyFault> {

@@ -1,6 +1,7 @@
 //! Kernel stacks: 16 KiB each, in slots of 32 KiB whose lower half is never mapped, so an overflow faults.
 //!
-//! Stacks of ended threads stay mapped for the next ones, up to [`SPARE`]; what is beyond goes back.
+//! Stacks of ended threads stay mapped for the next ones, up to [`SPARE`]; what is beyond goes back, [`BATCH`] at a time,
+//! because every CPU has to forget them.
 
 use crate::mem::tables::{self, ACCESSED, DIRTY, GLOBAL, NO_EXECUTE, PRESENT, WRITABLE};
 use crate::mem::{Exhausted, STACKS, tlb};
@@ -15,7 +16,9 @@ pub(crate) const STACK_SIZE: u64 = 16 * 1024;
 const ORDER: u8 = 2;
 const SLOT_SIZE: u64 = 2 * STACK_SIZE;
 /// Stacks kept for reuse.
-const SPARE: usize = 32;
+const SPARE: usize = 128;
+/// Stacks given back together when there are more.
+const BATCH: usize = 96;
 /// Most slots: what one top-level entry maps.
 const MAX_SLOTS: u64 = 1 << 20;
 const PAGE: u64 = 4096;
@@ -116,18 +119,26 @@ impl Stack {
 
     /// Gives the stack of an ended thread back. Nobody runs on it.
     pub(crate) fn recycle(self) {
-        let mut pool = POOL.lock();
-        if pool.spare.len() < SPARE {
+        let surplus: Vec<Self> = {
+            let mut pool = POOL.lock();
             pool.spare.push(self);
-            return;
-        }
-        for page in 0..STACK_SIZE / PAGE {
-            if let Some(entry) = tables::leaf(tables::boot_root(), self.bottom() + page * PAGE) {
-                entry.store(0, Ordering::Release);
+            if pool.spare.len() <= SPARE {
+                return;
+            }
+            let kept = pool.spare.len().saturating_sub(BATCH);
+            pool.spare.drain(kept..).collect()
+        };
+        for stack in &surplus {
+            for page in 0..STACK_SIZE / PAGE {
+                if let Some(entry) = tables::leaf(tables::boot_root(), stack.bottom() + page * PAGE) {
+                    entry.store(0, Ordering::Release);
+                }
             }
         }
-        drop(pool);
-        tlb::flush_kernel(self.bottom(), (STACK_SIZE / PAGE) as usize);
-        POOL.lock().unmapped.push(self.slot);
+        tlb::flush_kernel();
+        // No CPU knows the addresses any more: now the frames may have other owners, and the slots other frames.
+        let slots: Vec<u64> = surplus.iter().map(|stack| stack.slot).collect();
+        drop(surplus);
+        POOL.lock().unmapped.extend(slots);
     }
 }

@@ -20,9 +20,14 @@ static PAGES: AtomicUsize = AtomicUsize::new(0);
 /// CPUs that still have to answer.
 static WAITING: AtomicU64 = AtomicU64::new(0);
 
+/// Stands for everything, kernel pages too, in place of a number of pages.
+const EVERYTHING: usize = usize::MAX;
+
 /// Forgets a range on the calling CPU.
 fn forget_here(from: u64, pages: usize) {
-    if pages <= PAGE_BY_PAGE {
+    if pages == EVERYTHING {
+        cpu::forget_everything();
+    } else if pages <= PAGE_BY_PAGE {
         for page in 0..pages {
             cpu::invalidate_page(from + (page as u64) * 4096);
         }
@@ -57,17 +62,15 @@ pub(crate) fn flush(tables: &Tables, from: u64, pages: usize) {
     }
 }
 
-/// Forgets a range of kernel pages on every CPU.
-pub(crate) fn flush_kernel(from: u64, pages: usize) {
+/// Forgets all pages, the kernel's too, on every CPU.
+pub(crate) fn flush_kernel() {
     let this = percpu::this();
     core::sync::atomic::fence(Ordering::SeqCst);
-    for page in 0..pages {
-        cpu::invalidate_page(from + (page as u64) * 4096);
-    }
+    cpu::forget_everything();
     let others = percpu::online().fold(0, |mask, cpu| mask | 1u64 << cpu.number()) & !(1 << this.number());
     if others != 0 {
-        // Kernel pages are global: an idle CPU's later full flush would not drop them, so it is woken.
-        interrupt_and_wait(others, from, pages.min(PAGE_BY_PAGE));
+        // Idle CPUs too: what they do on leaving idle does not drop the kernel's pages, which are global.
+        interrupt_and_wait(others, 0, EVERYTHING);
     }
 }
 

@@ -10,8 +10,8 @@
 //! | [`smp`] | starting CPUs and giving them work |
 //!
 //! A woken thread is queued on the waker's CPU, without an interrupt to anybody: for pipes and futexes that is the best
-//! place. Only when a queue has not emptied for a time slice are idle CPUs interrupted to steal, and CPUs that were
-//! never started are started. The scheduler's locks ([`queue`]) are innermost: nothing is taken while one is held.
+//! place. Only when a queue has not been empty for a while are idle CPUs interrupted to steal, and CPUs that were never
+//! started are started. The scheduler's locks ([`queue`]) are innermost: nothing is taken while one is held.
 
 pub(crate) mod pending;
 pub(crate) mod queue;

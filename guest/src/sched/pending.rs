@@ -3,7 +3,7 @@
 //! No lock is held at a safe point, so drivers and wakers may take any.
 
 use crate::arch::percpu;
-use crate::sched::timer;
+use crate::sched::{smp, timer};
 use core::sync::atomic::Ordering;
 
 /// The deadline timer fired.
@@ -25,7 +25,9 @@ fn drain_slow() -> u32 {
     let this = percpu::this();
     let work = this.pending.swap(0, Ordering::AcqRel);
     if work & TIMER != 0 {
+        this.slice_end.store(0, Ordering::Relaxed);
         timer::expire(this);
+        smp::relieve(this);
     }
     if work & DEVICE != 0 {
         let queues = this.pending_queues.swap(0, Ordering::AcqRel);

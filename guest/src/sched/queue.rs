@@ -3,18 +3,20 @@
 //! A thread whose registers are not saved yet (`on_cpu`) is queued only on the CPU it is leaving and is not stolen, so no
 //! CPU ever waits for another's switch.
 
-use crate::arch::apic;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::trap::VECTOR_RESCHEDULE;
+use crate::arch::{apic, cpu};
 use crate::sched::thread::Thread;
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Runnable threads of one CPU.
 pub(crate) struct RunQueue {
     locked: AtomicBool,
     length: AtomicUsize,
+    /// TSC since when the queue has not been empty; 0 while it is.
+    backlog: AtomicU64,
     ends: UnsafeCell<Ends>,
 }
 
@@ -40,6 +42,7 @@ impl RunQueue {
         Self {
             locked: AtomicBool::new(false),
             length: AtomicUsize::new(0),
+            backlog: AtomicU64::new(0),
             ends: UnsafeCell::new(Ends { first: null_mut(), last: null_mut() }),
         }
     }
@@ -48,6 +51,21 @@ impl RunQueue {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.length.load(Ordering::SeqCst)
+    }
+
+    /// TSC since when threads have been waiting here, or since the last restart; 0 if none wait.
+    #[inline]
+    pub(crate) fn backlog_since(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Counts the time anew.
+    pub(crate) fn restart_backlog(&self) {
+        self.with(|ends| {
+            if !ends.first.is_null() {
+                self.backlog.store(cpu::tsc(), Ordering::Relaxed);
+            }
+        });
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut Ends) -> R) -> R {
@@ -71,6 +89,7 @@ impl RunQueue {
                 (*thread).next.store(null_mut(), Ordering::Relaxed);
                 if ends.last.is_null() {
                     ends.first = thread;
+                    self.backlog.store(cpu::tsc(), Ordering::Relaxed);
                 } else {
                     (*ends.last).next.store(thread, Ordering::Relaxed);
                 }
@@ -103,6 +122,9 @@ impl RunQueue {
                         ends.last = before;
                     }
                     self.length.fetch_sub(1, Ordering::SeqCst);
+                    if ends.first.is_null() {
+                        self.backlog.store(0, Ordering::Relaxed);
+                    }
                     return Some(at);
                 }
                 before = at;

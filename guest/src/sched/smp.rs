@@ -1,13 +1,18 @@
 //! CPUs: starting them, and giving them work.
 //!
-//! A CPU is started only when a thread has been waiting for a time slice while every started CPU was busy, so a sandbox
-//! that never runs two things at once never pays for a second vCPU.
+//! A CPU is started only when a queue has not been empty for a while and every started CPU was busy, so a sandbox that
+//! never runs two things at once never pays for a second vCPU.
 
+use crate::arch::percpu::PerCpu;
 use crate::arch::{apic, cpu, percpu, tables, trap};
+use crate::clock;
 use crate::sched::switch;
 use crate::sched::thread::Thread;
 use chitin_proto::layout::{MAX_CPUS, PORT_START_CPU};
 use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// How long a queue may stay filled before another CPU is asked to help.
+const BACKLOG_NS: u64 = 1_000_000;
 
 static STARTED: AtomicUsize = AtomicUsize::new(1);
 static LIMIT: AtomicUsize = AtomicUsize::new(1);
@@ -27,8 +32,19 @@ pub(crate) fn started() -> usize {
     STARTED.load(Ordering::Acquire)
 }
 
+/// Spreads if threads have been waiting here for long.
+#[inline]
+pub(crate) fn relieve(this: &PerCpu) {
+    let since = this.queue.backlog_since();
+    if since != 0 && cpu::tsc().saturating_sub(since) > clock::tsc_ticks(BACKLOG_NS) {
+        // Once per such time, not at every look.
+        this.queue.restart_backlog();
+        spread();
+    }
+}
+
 /// Finds a CPU for a thread that waits: interrupts an idle one, or starts one more.
-pub(crate) fn spread() {
+fn spread() {
     let this = percpu::this();
     let mut running = 0;
     for other in percpu::online() {

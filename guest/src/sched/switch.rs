@@ -10,7 +10,7 @@ use crate::clock;
 use crate::mem::{tables, tlb};
 use crate::sched::queue::{self, Taker};
 use crate::sched::thread::Thread;
-use crate::sched::{pending, timer};
+use crate::sched::{pending, smp, timer};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
@@ -54,6 +54,7 @@ pub(crate) fn leave_for_good() -> ! {
 /// Runs the next thread of this CPU, or its idle thread.
 fn switch_away(this: &'static PerCpu) {
     let next = this.queue.pop(Taker::Owner).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
+    smp::relieve(this);
     switch_to(this, next);
 }
 

@@ -1,6 +1,9 @@
 //! The ring-3 programs, and how one is set up: code, a data page, a stack, in a space of their own.
 
+use crate::arch::cpu;
+use crate::log::log;
 use crate::platform::Guest;
+use crate::sched::switch;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::cpu::{ExitRequest, Regs, UserContext, Xstate};
@@ -187,7 +190,28 @@ impl Process {
             if trap != Trap::Interrupt || self.exit.is_set() {
                 return trap;
             }
+            switch::yield_now();
         }
+    }
+
+    /// Prints what a process that went astray executes.
+    pub(super) fn dump(&self) {
+        use crate::mem::space::GuestSpace;
+        let tables = GuestSpace::of(&self.space).tables();
+        let entry = crate::mem::tables::leaf(tables.root(), CODE)
+            .map(|entry| entry.load(core::sync::atomic::Ordering::SeqCst));
+        let (mut in_frame, mut seen, mut seen_again) = ([0u8; 8], [0u8; 8], [0u8; 8]);
+        if let Some(code) = self.frames.first() {
+            code.copy_out(0, &mut in_frame);
+        }
+        let first = self.space.copy_in(UserAddr::new(CODE), &mut seen);
+        // SAFETY: the root that is loaded already.
+        unsafe { cpu::set_page_root(cpu::page_root()) };
+        let second = self.space.copy_in(UserAddr::new(CODE), &mut seen_again);
+        let this = crate::arch::percpu::this();
+        log!("  CPU {} root {:#x} wanted {:#x}", this.number(), cpu::page_root(), tables.root());
+        log!("  entry {entry:x?} loaded {} rip {:#x}", tables.is_loaded(), self.context.regs.rip);
+        log!("  code {in_frame:x?} seen {first:?} {seen:x?} after flush {second:?} {seen_again:x?}");
     }
 
     /// Runs until the next trap.
