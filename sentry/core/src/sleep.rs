@@ -42,6 +42,8 @@ pub struct SleepClock {
     asleep_ns: AtomicU64,
     /// Since when it sleeps, 0 while it does not.
     since_ns: AtomicU64,
+    /// It is off its CPU only to let others run.
+    yields: core::sync::atomic::AtomicBool,
 }
 
 impl SleepClock {
@@ -56,7 +58,7 @@ impl SleepClock {
     /// Whether the thread sleeps now.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
-        self.since_ns.load(Ordering::Relaxed) != 0
+        self.since_ns.load(Ordering::Relaxed) != 0 && !self.yields.load(Ordering::Relaxed)
     }
 
     fn measure(&self, now_ns: impl Fn() -> u64, sleep: impl FnOnce()) {
@@ -127,7 +129,11 @@ impl Sleeper {
     pub fn resched_point(&self) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "rescheduling with a spin lock held");
+            let clock = self.clock.borrow();
+            let mark = |yields| clock.iter().for_each(|clock| clock.yields.store(yields, Ordering::Relaxed));
+            mark(true);
             self.measured(|| hooks.yield_now());
+            mark(false);
         }
     }
 }

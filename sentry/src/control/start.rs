@@ -1,7 +1,7 @@
 //! A process of a container: credentials, limits, working directory, program.
 
-use super::Refusal;
 use super::pod::Entry;
+use super::{Refusal, environment};
 use crate::abi::Errno;
 use crate::exec::program::Program;
 use crate::exec::{self, Arguments};
@@ -48,8 +48,8 @@ pub(super) fn process(
     let limits = limits(spec);
     let shown = spec.args.first().map_or("", String::as_str);
     let path = find_program(&user_cx, &fs, spec)?;
-    let arguments =
-        arguments(spec, &entry.budget, &limits).map_err(Refusal::of(format!("arguments of {shown:?}")))?;
+    let arguments = arguments(spec, &environment::of(cx, &fs, spec), &entry.budget, &limits)
+        .map_err(Refusal::of(format!("arguments of {shown:?}")))?;
     let program = exec::program::load(Program {
         cx: &user_cx,
         fs: &fs,
@@ -118,9 +118,14 @@ fn limits(spec: &ProcessSpec) -> Limits {
     limits
 }
 
-fn arguments(spec: &ProcessSpec, budget: &Arc<Budget>, limits: &Limits) -> Result<Arguments, Errno> {
+fn arguments(
+    spec: &ProcessSpec,
+    environment: &[String],
+    budget: &Arc<Budget>,
+    limits: &Limits,
+) -> Result<Arguments, Errno> {
     let mut arguments = Arguments::new(budget, limits.soft(Resource::Stack))?;
     spec.args.iter().try_for_each(|argument| arguments.push_argument(argument.as_bytes()))?;
-    spec.env.iter().try_for_each(|variable| arguments.push_environment(variable.as_bytes()))?;
+    environment.iter().try_for_each(|variable| arguments.push_environment(variable.as_bytes()))?;
     Ok(arguments)
 }

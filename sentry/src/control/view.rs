@@ -222,11 +222,16 @@ impl ProcTask for Subject {
                 *slot = (limit.soft, limit.hard);
             }
         }
+        let nice = task.map_or(0, |task| task.nice.load(Ordering::Relaxed));
+        let seccomp = task.map(|task| task.seccomp()).unwrap_or_default();
+        let schedule = task.map(|task| *task.schedule.lock()).unwrap_or_default();
         let state = if zombie.is_some() {
             'Z'
+        } else if task.is_some_and(|task| task.is_in_trace_stop()) {
+            't'
         } else if stopped {
             'T'
-        } else if task.is_some_and(|task| task.exit_request.is_in_user()) {
+        } else if task.is_some_and(|task| task.is_running()) {
             'R'
         } else {
             'S'
@@ -245,7 +250,13 @@ impl ProcTask for Subject {
             system_ns: usage.system_ns,
             start_ns: process.start_ns,
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
-            nice: task.map_or(0, |task| task.nice.load(Ordering::Relaxed)),
+            nice,
+            scheduling: (schedule.shown_priority(nice), schedule.priority, schedule.policy.number()),
+            cpus: schedule.cpus,
+            tracer: task.map_or(0, |task| task.tracer()),
+            seccomp: seccomp.mode(),
+            seccomp_filters: seccomp.filters(),
+            personality: task.map_or(0, |task| task.personality.load(Ordering::Relaxed)),
             exit_code: zombie.map_or(0, |status| status.wait_status().cast_signed()),
             pending,
             shared_pending,

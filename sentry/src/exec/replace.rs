@@ -1,10 +1,11 @@
 //! The point of no return of execve(2): the calling thread becomes the only one of its process and runs another program.
 
 use super::program::Loaded;
+use crate::signal::Signal;
 use crate::syscall::{Cx, Failure};
 use crate::task::exit::release_memory;
 use crate::task::spawn::first_regs;
-use crate::task::{Task, Work};
+use crate::task::{Task, Work, trace};
 use alloc::sync::Arc;
 use chitin_core::sleep::Sleeper;
 use core::sync::atomic::Ordering;
@@ -39,6 +40,10 @@ fn become_only_thread(task: &Arc<Task>, sleeper: &Sleeper) -> Result<(), Failure
     if task.tid() != process.pid() {
         tree.tasks.remove(&task.tid());
         tree.tasks.insert(process.pid(), task.clone());
+        tree.traced.remove(&process.pid());
+        if let Some(traced) = tree.traced.remove(&task.tid()) {
+            tree.traced.insert(process.pid(), traced);
+        }
         task.set_tid(process.pid());
         process.container.uncharge_pid();
     }
@@ -48,6 +53,18 @@ fn become_only_thread(task: &Arc<Task>, sleeper: &Sleeper) -> Result<(), Failure
     Ok(())
 }
 
+/// A traced thread stops, or a SIGTRAP waits for it when its tracer knows no better.
+fn tell_tracer(cx: &mut Cx<'_>, former: u32) {
+    let task = cx.task;
+    if !task.is_traced() {
+        return;
+    }
+    let stopped = trace::event(task, cx.context, cx.sleeper, trace::Event::Exec, u64::from(former));
+    if !stopped && !task.is_seized() {
+        task.raise(Signal::TRAP);
+    }
+}
+
 /// Puts a loaded program in place of the caller's. There is no way back once it has ended other threads.
 ///
 /// # Errors
@@ -55,12 +72,15 @@ fn become_only_thread(task: &Arc<Task>, sleeper: &Sleeper) -> Result<(), Failure
 pub fn replace(cx: &mut Cx<'_>, loaded: Loaded) -> Result<(), Failure> {
     let task = cx.task;
     let process = task.process();
+    let former = task.tid();
     become_only_thread(task, cx.sleeper)?;
 
     // Memory and who waits for it.
     release_memory(task, cx.mm, cx.sleeper);
     drop(task.set_mm(Some(loaded.mm)));
     task.complete_handover();
+    task.rseq.clear();
+    process.barriers.store(0, Ordering::Relaxed);
 
     // Descriptors: those of others stay as they are.
     let files = if Arc::strong_count(cx.files) > 2 {
@@ -94,5 +114,6 @@ pub fn replace(cx: &mut Cx<'_>, loaded: Loaded) -> Result<(), Failure> {
     crate::platform::get().flush_xstate(&mut cx.context.xstate);
     cx.context.xstate.reset();
     cx.context.regs = first_regs(loaded.entry, loaded.stack_pointer);
+    tell_tracer(cx, former);
     Ok(())
 }

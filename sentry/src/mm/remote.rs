@@ -3,6 +3,7 @@
 
 use super::area::{AreaFlags, Source};
 use super::leaf::is_sole;
+use super::protect::Reach;
 use super::space::{Mm, State};
 use super::zero;
 use crate::abi::Errno;
@@ -39,6 +40,38 @@ impl Mm {
             let copied =
                 self.with_page(sleeper, at, Access::Write, |frame| frame.copy_in(at.page_offset(), part));
             done += copied.filter(|copied| *copied > 0).ok_or(Errno::EFAULT)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Mm::write_remote`], also to private pages that the program itself may not write: a tracer's breakpoints. Those
+    /// pages can be written for the moment that it takes.
+    ///
+    /// # Errors
+    /// As [`Mm::write_remote`].
+    pub fn write_forced(&self, sleeper: &Sleeper, to: UserAddr, from: &[u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < from.len() {
+            let at = to.checked_add(done as u64).ok_or(Errno::EFAULT)?;
+            let len = (from.len() - done).min(FRAME_SIZE - at.page_offset());
+            let part = from.get(done..done + len).unwrap_or_default();
+            let locked = {
+                let state = self.state.lock();
+                let area = state.areas.find(at.page_down().get()).map(|(_, area)| area);
+                area.filter(|area| !area.perm.contains(Perm::WRITE) && !area.source.is_shared())
+                    .map(|area| area.perm)
+            };
+            match locked {
+                None => self.write_remote(sleeper, at, part)?,
+                Some(perm) => {
+                    let page = at.page_down();
+                    self.protect(page, FRAME_SIZE as u64, perm | Perm::READ | Perm::WRITE, Reach::Range)?;
+                    let written = self.write_remote(sleeper, at, part);
+                    self.protect(page, FRAME_SIZE as u64, perm, Reach::Range)?;
+                    written?;
+                }
+            }
+            done += len;
         }
         Ok(())
     }

@@ -2,5 +2,6 @@
 
 mod creds;
 pub mod exec;
+pub mod seccomp;
 
 pub use creds::{ALL_CAPABILITIES, Capability, Creds};

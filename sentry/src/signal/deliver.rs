@@ -1,12 +1,12 @@
 //! Delivery: what a task does about its signals on the way to user mode.
 
 use super::action::{Action, flags};
-use super::info::SigInfo;
+use super::info::{Origin, SigInfo};
 use super::number::{DefaultAction, SigSet, Signal};
 use super::{From, force, frame, refresh, send_to_task, set_blocked, stop};
 use crate::mm::Mm;
 use crate::syscall::row::Restart;
-use crate::task::{ExitStatus, Task, Work};
+use crate::task::{ExitStatus, Task, Work, rseq, trace};
 use crate::user::UserMemory;
 use alloc::sync::Arc;
 use chitin_core::cpu::UserContext;
@@ -17,8 +17,8 @@ const SYSCALL_LEN: u64 = 2;
 const EINTR: u64 = (-4i64).cast_unsigned();
 const RESTART_SYSCALL: u64 = 219;
 
-/// Takes the next signal that is not blocked, with what to do about it.
-fn next(task: &Task) -> Option<(SigInfo, Action)> {
+/// Takes the next signal that is not blocked.
+fn next(task: &Task) -> Option<SigInfo> {
     let taken = {
         let mut state = task.process().state();
         if state.exiting.is_some() {
@@ -29,13 +29,17 @@ fn next(task: &Task) -> Option<(SigInfo, Action)> {
         signals.pending.take(blocked).or_else(|| state.pending.take(blocked))
     };
     refresh(task);
-    let info = taken?;
+    taken
+}
+
+/// What to do about a signal.
+fn action_of(task: &Task, info: &SigInfo) -> Action {
     let handlers = task.process().handlers.get();
     let action = handlers.get(info.signal);
     if action.is_handler() && action.flags & flags::RESETHAND != 0 {
         handlers.set(info.signal, Action::default());
     }
-    Some((info, action))
+    action
 }
 
 /// Takes a signal of `set` even though it is blocked (rt_sigtimedwait(2), signalfd(2)).
@@ -60,11 +64,26 @@ pub fn deliver(
     restart: &mut Option<Restart>,
 ) {
     while task.work().contains(Work::SIGNAL) && !task.work().contains(Work::EXIT) {
-        let Some((info, action)) = next(task) else { return };
+        let Some(mut info) = next(task) else { return };
+        if task.is_traced() && info.signal != Signal::KILL {
+            let chosen = trace::signal(task, context, sleeper, info);
+            if context.regs.orig_rax == u64::MAX {
+                // The tracer has put the thread elsewhere.
+                *restart = None;
+            }
+            match chosen {
+                Some(chosen) => info = chosen,
+                None => continue,
+            }
+        }
+        let action = action_of(task, &info);
         match action.handler {
             Action::IGNORE => {}
-            Action::DEFAULT => act_by_default(task, info.signal),
-            _ => handle(task, context, UserMemory { mm, sleeper }, &info, &action, restart.take()),
+            Action::DEFAULT => act_by_default(task, &info),
+            _ => {
+                handle(task, context, UserMemory { mm, sleeper }, &info, &action, restart.take());
+                trace::singlestep(task, context);
+            }
         }
         if task.work().contains(Work::STOP) {
             return;
@@ -88,13 +107,16 @@ pub fn resume(context: &mut UserContext, restart: Restart) {
     }
 }
 
-fn act_by_default(task: &Task, signal: Signal) {
+fn act_by_default(task: &Task, info: &SigInfo) {
+    let signal = info.signal;
     match signal.default_action() {
         DefaultAction::Ignore | DefaultAction::Continue => {}
         DefaultAction::Stop if task.process().is_init() && signal != Signal::STOP => {}
         DefaultAction::Stop => stop::begin(task, signal),
         DefaultAction::Terminate | DefaultAction::Core => {
-            if !task.process().is_init() || SigSet::UNBLOCKABLE.has(signal) {
+            // Init is protected from others, not from itself.
+            let own_fault = matches!(info.origin, Origin::Fault { .. });
+            if !task.process().is_init() || own_fault || SigSet::UNBLOCKABLE.has(signal) {
                 task.process().begin_exit(ExitStatus::Killed(signal));
             }
         }
@@ -121,6 +143,9 @@ fn handle(
         (signals.saved.take().unwrap_or(signals.blocked), signals.alt_stack)
     };
     task.mask_saved.store(false, core::sync::atomic::Ordering::Relaxed);
+    if task.rseq.is_registered() {
+        rseq::resume(task, context, &user, rseq::Since::Interrupt);
+    }
     let frame = frame::Frame { info, action, blocked, alt_stack };
     if frame.push(context, user).is_err() {
         // A SIGSEGV that cannot be delivered kills.

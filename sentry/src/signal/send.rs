@@ -46,7 +46,8 @@ fn queue_shared(
 ) -> Result<(), Errno> {
     let signal = info.signal;
     stop::before_sending(state, signal);
-    if !main.blocked().has(signal) && is_ignored(process, &action, signal, from) {
+    let traced = main.is_traced() && signal != Signal::KILL;
+    if !traced && !main.blocked().has(signal) && is_ignored(process, &action, signal, from) {
         return Ok(());
     }
     state.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
@@ -73,7 +74,8 @@ pub fn send_to_task(task: &Task, info: SigInfo, from: From) -> Result<(), Errno>
     let blocked = {
         let mut signals = task.signals.lock();
         let blocked = signals.blocked.has(signal);
-        if !blocked && is_ignored(process, &action, signal, from) {
+        let traced = task.is_traced() && signal != Signal::KILL;
+        if !blocked && !traced && is_ignored(process, &action, signal, from) {
             return Ok(());
         }
         signals.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
@@ -97,7 +99,9 @@ fn is_ignored(process: &Process, action: &Action, signal: Signal, from: From) ->
 /// Makes `task` look at its signals; a signal that kills ends the whole process at once.
 fn wake_for(state: &mut ProcessState, task: &Task, action: &Action, signal: Signal) {
     let kills = signal == Signal::KILL
-        || (action.handler == Action::DEFAULT && signal.default_action() == DefaultAction::Terminate);
+        || (action.handler == Action::DEFAULT
+            && signal.default_action() == DefaultAction::Terminate
+            && !task.is_traced());
     if kills && state.exiting.is_none() {
         state.exiting = Some(ExitStatus::Killed(signal));
         state.threads.iter().for_each(|task| task.ask(Work::EXIT));
@@ -118,7 +122,7 @@ pub fn force(task: &Task, info: SigInfo) {
         handlers.set(signal, Action::default());
         set_blocked(task, SigSet(blocked.0 & !signal.bit()));
     }
-    if handlers.get(signal).handler == Action::DEFAULT {
+    if handlers.get(signal).handler == Action::DEFAULT && !task.is_traced() {
         // Init is not protected from itself.
         process.begin_exit(ExitStatus::Killed(signal));
         return;

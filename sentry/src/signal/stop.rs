@@ -3,8 +3,9 @@
 use super::action::flags;
 use super::info::{Origin, SigInfo, code};
 use super::number::{SigSet, Signal};
-use crate::task::{ExitStatus, Process, ProcessState, StopEvent, Task, Work};
+use crate::task::{ExitStatus, Process, ProcessState, StopEvent, Task, Work, trace};
 use alloc::sync::Arc;
+use chitin_core::cpu::UserContext;
 use chitin_core::sleep::{Interrupt, Sleeper};
 
 /// What sending a signal does even if it is blocked or ignored: SIGCONT continues and forgets stops, a stop forgets
@@ -74,9 +75,42 @@ pub(crate) fn stay(task: &Task, sleeper: &Sleeper) {
         state.stopped += 1;
     }
     check_complete(process);
-    while task.work().contains(Work::STOP) && !task.killed() {
+    while task.work().contains(Work::STOP) && !task.killed() && !task.is_traced() {
         sleeper.park(None);
     }
+    if task.is_traced() && task.work().contains(Work::STOP) {
+        // It stops again, for its tracer to see.
+        let mut state = process.state();
+        state.stopped = state.stopped.saturating_sub(1);
+        return;
+    }
+    report_continue(process);
+}
+
+/// As [`stay`], in a stop that the tracer of the calling task sees and ends.
+pub(crate) fn stay_traced(task: &Task, context: &mut UserContext, sleeper: &Sleeper) {
+    let process = task.process();
+    let signal = {
+        let mut state = process.state();
+        let Some(signal) = state.stopped_by else { return task.attended(Work::STOP) };
+        state.stopped += 1;
+        signal
+    };
+    check_complete(process);
+    trace::group_stop(task, context, sleeper, signal);
+    {
+        let mut state = process.state();
+        if state.stopped_by.is_some() {
+            state.stopped = state.stopped.saturating_sub(1);
+        }
+    }
+    if task.is_traced() {
+        task.attended(Work::STOP);
+    }
+    report_continue(process);
+}
+
+fn report_continue(process: &Process) {
     let report = core::mem::take(&mut process.state().report_continue);
     if report {
         tell_parent(process, code::CLD_CONTINUED, i32::from(Signal::CONT.number()));
@@ -107,6 +141,13 @@ pub(crate) fn child_info(process: &Process, code: i32, status: i32) -> SigInfo {
         user_ticks: ticks(usage.user_ns),
         system_ticks: ticks(usage.system_ns),
     };
+    SigInfo { signal: Signal::CHLD, errno: 0, code, origin }
+}
+
+/// SIGCHLD about a traced thread.
+pub(crate) fn thread_info(task: &Task, code: i32, status: i32) -> SigInfo {
+    let (pid, uid) = (task.tid(), task.creds().uid);
+    let origin = Origin::Child { pid, uid, status, user_ticks: 0, system_ticks: 0 };
     SigInfo { signal: Signal::CHLD, errno: 0, code, origin }
 }
 

@@ -5,9 +5,11 @@ use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::security::exec::securebits;
 use crate::security::{ALL_CAPABILITIES, Capability, Creds};
+use crate::task::Resource;
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The rows of this family.
@@ -89,7 +91,14 @@ fn commit(cx: &Cx<'_>, old: &Creds, mut new: Creds) -> SysResult {
         cx.task.process().dumpable.store(0, core::sync::atomic::Ordering::Relaxed);
         cx.task.parent_death_signal.store(0, core::sync::atomic::Ordering::Relaxed);
     }
+    let becomes_other = new.uid != old.uid;
+    let (uid, free) = (new.uid, new.uid == 0);
     cx.task.set_creds(new);
+    if becomes_other {
+        let limit = cx.task.rlimit(Resource::Nproc).saturating_add(2);
+        let too_many = !free && cx.task.container().has_tasks_beyond(uid, limit);
+        cx.task.too_many_tasks.store(too_many, Ordering::Relaxed);
+    }
     Ok(0)
 }
 

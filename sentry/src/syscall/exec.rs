@@ -43,6 +43,13 @@ fn execveat(
         return Err(Errno::EINVAL.into());
     }
     let task = cx.task;
+    if task.too_many_tasks.load(Ordering::Relaxed) {
+        let limit = task.rlimit(Resource::Nproc).saturating_add(1);
+        if task.container().has_tasks_beyond(task.creds().uid, limit) {
+            return Err(Errno::EAGAIN.into());
+        }
+        task.too_many_tasks.store(false, Ordering::Relaxed);
+    }
     let path = cx.user().read_cstr(path, PATH_MAX, Errno::ENAMETOOLONG)?;
     let (creds, fs) = (task.creds(), task.fs());
     let process = task.process();
@@ -51,7 +58,7 @@ fn execveat(
     let budget = task.container().budget.clone();
     let stack = process.limits.soft(Resource::Stack);
     let arguments = Arguments::read_user(&cx.user(), argv, envp, &budget, stack)?;
-    let fixed = process.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE != 0;
+    let fixed = task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE != 0;
     let program = Program {
         cx: &fs_cx,
         fs: &fs,

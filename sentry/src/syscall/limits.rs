@@ -34,7 +34,7 @@ pub const ROWS: &[Row] = &[
     row!(302, "prlimit64", 4, prlimit64, Never, Partial(ENFORCED)),
 ];
 
-const ENFORCED: &str = "RLIMIT_CPU, RSS, NPROC, MSGQUEUE, LOCKS, RTPRIO and RTTIME are kept but not enforced";
+const ENFORCED: &str = "RLIMIT_RTTIME has no effect";
 
 /// `struct rlimit64`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -49,7 +49,7 @@ fn get(process: &Process, resource: u32) -> Result<UserLimit, Errno> {
     Ok(UserLimit { soft: limit.soft, hard: limit.hard })
 }
 
-fn set(cx: &Cx<'_>, process: &Process, resource: u32, new: UserLimit) -> Result<(), Errno> {
+fn set(cx: &Cx<'_>, process: &Arc<Process>, resource: u32, new: UserLimit) -> Result<(), Errno> {
     let at = usize::try_from(resource).map_err(|_| Errno::EINVAL)?;
     let old = process.limits.at(at).ok_or(Errno::EINVAL)?;
     if new.soft > new.hard {
@@ -61,6 +61,9 @@ fn set(cx: &Cx<'_>, process: &Process, resource: u32, new: UserLimit) -> Result<
         return Err(Errno::EPERM);
     }
     process.limits.set_at(at, Limit::new(new.soft, new.hard));
+    if at == Resource::Cpu as usize {
+        process.watch_cpu_limit();
+    }
     if let Some(mm) = process.any_thread().and_then(|task| task.mm()) {
         mm.set_limits(memory_limits(&process.limits, &creds));
     }

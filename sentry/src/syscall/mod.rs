@@ -1,8 +1,10 @@
 //! System calls: how handlers are called and what they return. Handlers live in family files.
 
+pub mod affinity;
 mod ancillary;
 mod args;
 pub mod attrs;
+pub mod barrier;
 pub mod creds;
 mod descriptor;
 pub mod dirs;
@@ -14,6 +16,7 @@ pub mod fds;
 mod file_tests;
 pub mod files;
 pub mod futex;
+mod hooks;
 pub mod ids;
 pub mod ioctls;
 pub mod limits;
@@ -27,10 +30,14 @@ pub mod pidfd;
 pub mod pipes;
 mod place;
 pub mod poll;
+pub mod prctl;
+pub mod priority;
 pub mod process;
+pub mod ptrace;
 pub mod remote;
 pub mod row;
 pub mod sched;
+pub mod seccomp;
 pub mod signals;
 pub mod sockets;
 pub mod stats;
@@ -148,6 +155,24 @@ const SAMPLE: u64 = 16;
 /// signal interrupted.
 pub fn dispatch(cx: &mut Cx<'_>) -> Option<Restart> {
     let task = cx.task;
+    let hooked = !task.call_hooks().is_empty();
+    if hooked && let Some(done) = hooks::before(cx) {
+        cx.context.regs.rax = done;
+        hooks::after(cx, None);
+        return None;
+    }
+    let restart = make(cx);
+    if hooked || !task.call_hooks().is_empty() {
+        hooks::after(cx, restart);
+    }
+    if restart.is_none() {
+        task.restore_mask();
+    }
+    restart
+}
+
+fn make(cx: &mut Cx<'_>) -> Option<Restart> {
+    let task = cx.task;
     let row =
         usize::try_from(u32::from_arg(cx.context.regs.orig_rax)).ok().and_then(|at| table::TABLE.get(at));
     let Some(row) = row else {
@@ -172,7 +197,6 @@ pub fn dispatch(cx: &mut Cx<'_>) -> Option<Restart> {
             return Some(Restart::Remaining);
         }
     }
-    task.restore_mask();
     None
 }
 

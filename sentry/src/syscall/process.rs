@@ -134,6 +134,7 @@ fn exit(cx: &mut Cx<'_>, status: u32) -> SysResult {
     if task.tid() == task.pid() {
         task.process().state().leader_status = Some(ExitStatus::Exited(low_byte(status)));
     }
+    task.set_exit_code(low_byte(status));
     task.ask(Work::EXIT);
     Ok(0)
 }
@@ -246,6 +247,7 @@ fn child_info(waited: &Waited) -> [u8; 128] {
     let (code, status) = match waited.event {
         Event::Ended(status) => stop::exit_code_and_status(status),
         Event::Stop(StopEvent::Stopped(signal)) => (code::CLD_STOPPED, i32::from(signal.number())),
+        Event::Traced(code) => (code::CLD_TRAPPED, code.cast_signed()),
         Event::Stop(StopEvent::Continued) => (code::CLD_CONTINUED, i32::from(Signal::CONT.number())),
     };
     let origin = Origin::Child { pid: waited.pid, uid: waited.uid, status, user_ticks: 0, system_ticks: 0 };

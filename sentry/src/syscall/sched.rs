@@ -1,6 +1,6 @@
-//! Scheduling: yielding, affinity, priorities (sched(7)). There is one policy; what is set is remembered where it has no
-//! effect, and what cannot be had is refused.
+//! Scheduling policies (sched(7)): checked, kept and told as Linux does; the platform runs all threads alike.
 
+use super::priority::may_have_nice;
 use super::row::{
     Restart::Never,
     Row,
@@ -9,37 +9,28 @@ use super::row::{
 };
 use super::{Cx, SysResult};
 use crate::abi::Errno;
-use crate::platform;
 use crate::security::Capability;
+use crate::task::schedule::{Deadline, Policy, Schedule};
 use crate::task::{Resource, Task};
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-const NO_EFFECT: &str = "remembered, without effect on scheduling";
-const OTHER_ONLY: &str = "SCHED_OTHER alone";
+const NO_EFFECT: &str = "checked, kept and told, without effect on scheduling";
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
     row!(24, "sched_yield", 0, sched_yield, Never, Full),
-    row!(140, "getpriority", 2, getpriority, Never, Full),
-    row!(141, "setpriority", 3, setpriority, Never, Partial(NO_EFFECT)),
-    row!(142, "sched_setparam", 2, sched_setparam, Never, Partial(OTHER_ONLY)),
-    row!(143, "sched_getparam", 2, sched_getparam, Never, Partial(OTHER_ONLY)),
-    row!(144, "sched_setscheduler", 3, sched_setscheduler, Never, Partial(OTHER_ONLY)),
-    row!(145, "sched_getscheduler", 1, sched_getscheduler, Never, Partial(OTHER_ONLY)),
+    row!(142, "sched_setparam", 2, sched_setparam, Never, Partial(NO_EFFECT)),
+    row!(143, "sched_getparam", 2, sched_getparam, Never, Full),
+    row!(144, "sched_setscheduler", 3, sched_setscheduler, Never, Partial(NO_EFFECT)),
+    row!(145, "sched_getscheduler", 1, sched_getscheduler, Never, Full),
     row!(146, "sched_get_priority_max", 1, sched_get_priority_max, Never, Full),
     row!(147, "sched_get_priority_min", 1, sched_get_priority_min, Never, Full),
-    row!(148, "sched_rr_get_interval", 2, sched_rr_get_interval, Never, Partial(OTHER_ONLY)),
-    row!(203, "sched_setaffinity", 3, sched_setaffinity, Never, Partial("checked, without effect")),
-    row!(204, "sched_getaffinity", 3, sched_getaffinity, Never, Partial("every CPU")),
-    row!(251, "ioprio_set", 3, ioprio_set, Never, Partial("checked, without effect")),
-    row!(252, "ioprio_get", 2, ioprio_get, Never, Partial("always none")),
-    row!(309, "getcpu", 2, getcpu, Never, Full),
-    row!(314, "sched_setattr", 3, sched_setattr, Never, Partial(OTHER_ONLY)),
-    row!(315, "sched_getattr", 4, sched_getattr, Never, Partial(OTHER_ONLY)),
+    row!(148, "sched_rr_get_interval", 2, sched_rr_get_interval, Never, Full),
+    row!(314, "sched_setattr", 3, sched_setattr, Never, Partial(NO_EFFECT)),
+    row!(315, "sched_getattr", 4, sched_getattr, Never, Full),
 ];
 
 fn sched_yield(cx: &mut Cx<'_>) -> SysResult {
@@ -48,110 +39,137 @@ fn sched_yield(cx: &mut Cx<'_>) -> SysResult {
 }
 
 /// A task by its number, 0 for the caller.
-fn target(cx: &Cx<'_>, tid: i32) -> Result<Arc<Task>, Errno> {
-    match u32::try_from(tid).map_err(|_| Errno::EINVAL)? {
+///
+/// # Errors
+/// `ESRCH` when there is none.
+pub(super) fn target_of(cx: &Cx<'_>, tid: i32) -> Result<Arc<Task>, Errno> {
+    match u32::try_from(tid).map_err(|_| Errno::ESRCH)? {
         0 => Ok(cx.task.clone()),
         tid => cx.task.container().task(tid).ok_or(Errno::ESRCH),
     }
 }
 
-/// The tasks that `which` and `who` of getpriority(2) name.
-fn named(cx: &Cx<'_>, which: u32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
-    let container = cx.task.container();
-    let number = u32::try_from(who).map_err(|_| Errno::ESRCH)?;
-    let tasks: Vec<Arc<Task>> = match which {
-        0 => target(cx, who).into_iter().collect(),
-        1 => {
-            let group = if number == 0 { cx.task.process().group_and_session().0 } else { number };
-            let members = container.tree().group_processes(group);
-            members.iter().flat_map(|process| process.threads()).collect()
-        }
-        2 => {
-            let uid = if number == 0 { cx.task.creds().uid } else { number };
-            let all: Vec<Arc<Task>> = container.tree().tasks.values().cloned().collect();
-            all.into_iter().filter(|task| task.creds().uid == uid).collect()
-        }
-        _ => return Err(Errno::EINVAL),
+/// As [`target_of`] for calls that refuse negative numbers and null pointers before they look.
+fn checked_target(cx: &Cx<'_>, tid: i32, pointer: UserAddr) -> Result<Arc<Task>, Errno> {
+    if tid < 0 || pointer.is_null() { Err(Errno::EINVAL) } else { target_of(cx, tid) }
+}
+
+/// `SCHED_FLAG_*`, and `SCHED_RESET_ON_FORK` beside a policy.
+mod flag {
+    pub(super) const RESET_ON_FORK: u64 = 1;
+    pub(super) const RECLAIM: u64 = 2;
+    pub(super) const DL_OVERRUN: u64 = 4;
+    pub(super) const KEEP_POLICY: u64 = 8;
+    pub(super) const KEEP_PARAMS: u64 = 16;
+    pub(super) const UTIL_CLAMP: u64 = 0x60;
+    pub(super) const ALL: u64 = 0x7f;
+    pub(super) const POLICY_RESET_ON_FORK: u32 = 0x4000_0000;
+}
+
+/// What is to be set; without a policy the old one stays.
+struct Change {
+    policy: Option<Policy>,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    deadline: Deadline,
+}
+
+fn change(cx: &Cx<'_>, task: &Task, change: &Change) -> Result<(), Errno> {
+    let old = *task.schedule.lock();
+    let policy = change.policy.unwrap_or(old.policy);
+    let reset_on_fork = match change.policy {
+        Some(_) => change.flags & flag::RESET_ON_FORK != 0,
+        None => old.reset_on_fork,
     };
-    if tasks.is_empty() { Err(Errno::ESRCH) } else { Ok(tasks) }
-}
-
-fn getpriority(cx: &mut Cx<'_>, which: u32, who: i32) -> SysResult {
-    let nices = named(cx, which, who)?.into_iter().map(|task| task.nice.load(Ordering::Relaxed));
-    let lowest = nices.min().unwrap_or(0);
-    Ok(usize::try_from(20 - lowest).unwrap_or(20))
-}
-
-fn setpriority(cx: &mut Cx<'_>, which: u32, who: i32, nice: i32) -> SysResult {
-    let nice = nice.clamp(-20, 19);
-    let creds = cx.task.creds();
-    let mut result = Ok(0);
-    for task in named(cx, which, who)? {
-        let of = task.creds();
-        if creds.euid != of.euid && creds.euid != of.uid && !creds.has(Capability::SysNice) {
-            result = Err(Errno::EPERM);
-            continue;
-        }
-        let lowest = 20 - i64::try_from(task.rlimit(Resource::Nice)).unwrap_or(40).min(40);
-        let raises = nice < task.nice.load(Ordering::Relaxed) && i64::from(nice) < lowest;
-        if raises && !creds.has(Capability::SysNice) {
-            result = Err(Errno::EACCES);
-            continue;
-        }
-        task.nice.store(nice, Ordering::Relaxed);
+    let sound = change.priority <= 99
+        && (policy != Policy::Deadline || change.deadline.is_valid())
+        && policy.is_real_time() == (change.priority != 0);
+    if !sound {
+        return Err(Errno::EINVAL);
     }
-    Ok(result?)
+    let (own, of) = (cx.task.creds(), task.creds());
+    let old_nice = task.nice.load(Ordering::Relaxed);
+    let limit = task.rlimit(Resource::Rtprio);
+    let free = (!policy.is_fair() || change.nice >= old_nice || may_have_nice(&own, task, change.nice))
+        && (!policy.is_real_time()
+            || ((policy == old.policy || limit > 0)
+                && (change.priority <= old.priority || u64::from(change.priority) <= limit)))
+        && policy != Policy::Deadline
+        && (old.policy != Policy::Idle || policy == Policy::Idle || may_have_nice(&own, task, old_nice))
+        && (own.euid == of.euid || own.euid == of.uid)
+        && (!old.reset_on_fork || reset_on_fork);
+    if !free && !own.has(Capability::SysNice) {
+        return Err(Errno::EPERM);
+    }
+    if change.flags & flag::UTIL_CLAMP != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let deadline = if policy == Policy::Deadline { change.deadline } else { Deadline::default() };
+    {
+        let mut schedule = task.schedule.lock();
+        *schedule = Schedule { policy, priority: change.priority, reset_on_fork, deadline, ..*schedule };
+    }
+    if policy.is_fair() {
+        task.nice.store(change.nice, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
-const SCHED_OTHER: u32 = 0;
-const SCHED_FIFO: u32 = 1;
-const SCHED_RR: u32 = 2;
-const SCHED_BATCH: u32 = 3;
-const SCHED_IDLE: u32 = 5;
-const RESET_ON_FORK: u32 = 0x4000_0000;
-
-fn sched_setparam(cx: &mut Cx<'_>, tid: i32, param: UserPtr<i32>) -> SysResult {
-    target(cx, tid)?;
-    if cx.user().read(param)? == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
-}
-
-fn sched_getparam(cx: &mut Cx<'_>, tid: i32, param: UserPtr<i32>) -> SysResult {
-    target(cx, tid)?;
-    cx.user().write(param, &0)?;
+fn set_simple(cx: &Cx<'_>, tid: i32, policy: Option<u32>, param: UserPtr<i32>) -> SysResult {
+    if param.is_null() || tid < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority = cx.user().read(param)?;
+    let task = target_of(cx, tid)?;
+    let mut flags = 0;
+    let policy = match policy {
+        None => None,
+        Some(given) => {
+            if given & flag::POLICY_RESET_ON_FORK != 0 {
+                flags = flag::RESET_ON_FORK;
+            }
+            Some(Policy::new(given & !flag::POLICY_RESET_ON_FORK).ok_or(Errno::EINVAL)?)
+        }
+    };
+    let nice = task.nice.load(Ordering::Relaxed);
+    let priority = priority.cast_unsigned();
+    change(cx, &task, &Change { policy, flags, nice, priority, deadline: Deadline::default() })?;
     Ok(0)
 }
 
-fn sched_setscheduler(cx: &mut Cx<'_>, tid: i32, policy: u32, param: UserPtr<i32>) -> SysResult {
-    target(cx, tid)?;
-    let priority = cx.user().read(param)?;
-    match policy & !RESET_ON_FORK {
-        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE if priority != 0 => Err(Errno::EINVAL.into()),
-        SCHED_OTHER => Ok(0),
-        // Policies that would not be kept are refused as to an unprivileged caller.
-        SCHED_FIFO | SCHED_RR | SCHED_BATCH | SCHED_IDLE => Err(Errno::EPERM.into()),
-        _ => Err(Errno::EINVAL.into()),
-    }
+fn sched_setparam(cx: &mut Cx<'_>, tid: i32, param: UserPtr<i32>) -> SysResult {
+    set_simple(cx, tid, None, param)
+}
+
+fn sched_setscheduler(cx: &mut Cx<'_>, tid: i32, policy: i32, param: UserPtr<i32>) -> SysResult {
+    let policy = u32::try_from(policy).map_err(|_| Errno::EINVAL)?;
+    set_simple(cx, tid, Some(policy), param)
+}
+
+fn sched_getparam(cx: &mut Cx<'_>, tid: i32, param: UserPtr<i32>) -> SysResult {
+    let priority = checked_target(cx, tid, param.addr())?.schedule.lock().priority;
+    cx.user().write(param, &priority.cast_signed())?;
+    Ok(0)
 }
 
 fn sched_getscheduler(cx: &mut Cx<'_>, tid: i32) -> SysResult {
-    target(cx, tid)?;
-    Ok(SCHED_OTHER as usize)
+    if tid < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let schedule = *target_of(cx, tid)?.schedule.lock();
+    let reset = if schedule.reset_on_fork { flag::POLICY_RESET_ON_FORK } else { 0 };
+    Ok((schedule.policy.number() | reset) as usize)
 }
 
 fn sched_get_priority_max(_: &mut Cx<'_>, policy: u32) -> SysResult {
-    match policy {
-        SCHED_FIFO | SCHED_RR => Ok(99),
-        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
-    }
+    let policy = Policy::new(policy).ok_or(Errno::EINVAL)?;
+    Ok(if policy.is_real_time() { 99 } else { 0 })
 }
 
 fn sched_get_priority_min(_: &mut Cx<'_>, policy: u32) -> SysResult {
-    match policy {
-        SCHED_FIFO | SCHED_RR => Ok(1),
-        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
-    }
+    let policy = Policy::new(policy).ok_or(Errno::EINVAL)?;
+    Ok(usize::from(policy.is_real_time()))
 }
 
 #[derive(FromBytes, IntoBytes, Immutable)]
@@ -162,72 +180,21 @@ struct Timespec {
 }
 
 fn sched_rr_get_interval(cx: &mut Cx<'_>, tid: i32, to: UserPtr<Timespec>) -> SysResult {
-    target(cx, tid)?;
-    cx.user().write(to, &Timespec { sec: 0, nsec: 4_000_000 })?;
-    Ok(0)
-}
-
-/// A mask of all CPUs.
-fn all_cpus() -> Vec<u8> {
-    let cpus = platform::get().cpus();
-    let mut mask = alloc::vec![0u8; cpus.div_ceil(64) * 8];
-    for cpu in 0..cpus {
-        if let Some(byte) = mask.get_mut(cpu / 8) {
-            *byte |= 1 << (cpu % 8);
-        }
-    }
-    mask
-}
-
-fn sched_setaffinity(cx: &mut Cx<'_>, tid: i32, len: u32, from: UserAddr) -> SysResult {
-    target(cx, tid)?;
-    let mut mask = all_cpus();
-    let len = mask.len().min(len as usize);
-    let given = mask.get_mut(..len).unwrap_or_default();
-    let all: Vec<u8> = given.to_vec();
-    cx.user().read_bytes(from, given)?;
-    if given.iter().zip(&all).any(|(given, all)| given & all != 0) {
-        Ok(0)
-    } else {
-        Err(Errno::EINVAL.into())
-    }
-}
-
-fn sched_getaffinity(cx: &mut Cx<'_>, tid: i32, len: u32, to: UserAddr) -> SysResult {
-    target(cx, tid)?;
-    let mask = all_cpus();
-    if (len as usize) < mask.len() || !len.is_multiple_of(8) {
+    if tid < 0 {
         return Err(Errno::EINVAL.into());
     }
-    cx.user().write_bytes(to, &mask)?;
-    Ok(mask.len())
-}
-
-fn getcpu(cx: &mut Cx<'_>, cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
-    let number = u32::try_from(chitin_core::hooks::cpu()).unwrap_or(0);
-    cx.user().write_if(cpu, &number)?;
-    cx.user().write_if(node, &0)?;
+    let policy = target_of(cx, tid)?.schedule.lock().policy;
+    let nsec = match policy {
+        Policy::RoundRobin => 100_000_000,
+        Policy::Other | Policy::Batch | Policy::Idle => 4_000_000,
+        Policy::Fifo | Policy::Deadline => 0,
+    };
+    cx.user().write(to, &Timespec { sec: 0, nsec })?;
     Ok(0)
 }
 
-/// Class (bits 13 to 15) and level of an I/O priority.
-fn ioprio_set(cx: &mut Cx<'_>, which: u32, who: i32, priority: u32) -> SysResult {
-    named(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
-    match priority >> 13 {
-        0 if priority & 0x1fff == 0 => Ok(0),
-        1 if !cx.task.creds().has(Capability::SysNice) => Err(Errno::EPERM.into()),
-        1..=3 if priority & 0x1fff < 8 => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
-    }
-}
-
-fn ioprio_get(cx: &mut Cx<'_>, which: u32, who: i32) -> SysResult {
-    named(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
-    Ok(0)
-}
-
-/// `struct sched_attr`, version 0.
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
+/// `struct sched_attr`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 struct SchedAttr {
     size: u32,
@@ -236,30 +203,100 @@ struct SchedAttr {
     nice: i32,
     priority: u32,
     deadline: [u64; 3],
+    /// Utilization clamps; not told.
+    clamps: [u32; 2],
 }
 
-const SCHED_ATTR_SIZE: u32 = 48;
+const SIZE_VER0: usize = 48;
+const SIZE_NOW: usize = size_of::<SchedAttr>();
+const PAGE: usize = 4096;
+
+/// Reads the attributes; on a size that does not fit tells the caller the right one.
+fn read_attr(cx: &Cx<'_>, from: UserPtr<SchedAttr>) -> Result<SchedAttr, Errno> {
+    let wrong_size = || {
+        let right = u32::try_from(SIZE_NOW).map_err(|_| Errno::EINVAL)?;
+        let _ = cx.user().write(UserPtr::<u32>::new(from.addr()), &right);
+        Err(Errno::E2BIG)
+    };
+    let given = cx.user().read(UserPtr::<u32>::new(from.addr()))? as usize;
+    let size = if given == 0 { SIZE_VER0 } else { given };
+    if !(SIZE_VER0..=PAGE).contains(&size) {
+        return wrong_size();
+    }
+    let mut attr = SchedAttr::new_zeroed();
+    let known = size.min(SIZE_NOW);
+    cx.user().read_bytes(from.addr(), attr.as_mut_bytes().get_mut(..known).unwrap_or_default())?;
+    let mut rest = alloc::vec![0u8; size - known];
+    cx.user().read_bytes(from.addr().checked_add(known as u64).ok_or(Errno::EFAULT)?, &mut rest)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return wrong_size();
+    }
+    if attr.flags & flag::UTIL_CLAMP != 0 && size < SIZE_NOW {
+        return Err(Errno::EINVAL);
+    }
+    Ok(attr)
+}
 
 fn sched_setattr(cx: &mut Cx<'_>, tid: i32, from: UserPtr<SchedAttr>, flags: u32) -> SysResult {
-    let task = target(cx, tid)?;
-    let attr = cx.user().read(from)?;
-    if flags != 0 || attr.size != 0 && attr.size < SCHED_ATTR_SIZE {
+    if from.is_null() || tid < 0 || flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    match attr.policy {
-        SCHED_OTHER if attr.priority == 0 => setpriority(cx, 0, task.tid().cast_signed(), attr.nice),
-        SCHED_OTHER => Err(Errno::EINVAL.into()),
-        1..=6 => Err(Errno::EPERM.into()),
-        _ => Err(Errno::EINVAL.into()),
+    let attr = read_attr(cx, from)?;
+    if attr.policy.cast_signed() < 0 {
+        return Err(Errno::EINVAL.into());
     }
+    let task = target_of(cx, tid)?;
+    let keeps_policy = attr.flags & flag::KEEP_POLICY != 0;
+    let policy = match keeps_policy {
+        true => None,
+        false => Some(Policy::new(attr.policy).ok_or(Errno::EINVAL)?),
+    };
+    if attr.flags & !flag::ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let [runtime_ns, deadline_ns, period_ns] = attr.deadline;
+    let kept = attr.flags & (flag::RECLAIM | flag::DL_OVERRUN);
+    let mut new = Change {
+        policy,
+        flags: attr.flags,
+        nice: attr.nice.clamp(-20, 19),
+        priority: attr.priority,
+        deadline: Deadline { runtime_ns, deadline_ns, period_ns, flags: kept },
+    };
+    if attr.flags & flag::KEEP_PARAMS != 0 {
+        let old = *task.schedule.lock();
+        match old.policy {
+            Policy::Deadline => new.deadline = old.deadline,
+            Policy::Fifo | Policy::RoundRobin => new.priority = old.priority,
+            Policy::Other | Policy::Batch | Policy::Idle => new.nice = task.nice.load(Ordering::Relaxed),
+        }
+    }
+    change(cx, &task, &new)?;
+    Ok(0)
 }
 
 fn sched_getattr(cx: &mut Cx<'_>, tid: i32, to: UserPtr<SchedAttr>, size: u32, flags: u32) -> SysResult {
-    if flags != 0 || size < SCHED_ATTR_SIZE {
+    let size = size as usize;
+    if to.is_null() || tid < 0 || !(SIZE_VER0..=PAGE).contains(&size) || flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let nice = target(cx, tid)?.nice.load(Ordering::Relaxed);
-    let attr = SchedAttr { size: SCHED_ATTR_SIZE, policy: SCHED_OTHER, nice, ..SchedAttr::default() };
-    cx.user().write(to, &attr)?;
+    let task = target_of(cx, tid)?;
+    let schedule = *task.schedule.lock();
+    let told = size.min(SIZE_NOW);
+    let mut attr = SchedAttr::new_zeroed();
+    attr.size = u32::try_from(told).map_err(|_| Errno::EINVAL)?;
+    attr.policy = schedule.policy.number();
+    attr.flags = u64::from(schedule.reset_on_fork);
+    match schedule.policy {
+        Policy::Deadline => {
+            let Deadline { runtime_ns, deadline_ns, period_ns, flags } = schedule.deadline;
+            let period = if period_ns == 0 { deadline_ns } else { period_ns };
+            attr.deadline = [runtime_ns, deadline_ns, period];
+            attr.flags |= flags;
+        }
+        Policy::Fifo | Policy::RoundRobin => attr.priority = schedule.priority,
+        Policy::Other | Policy::Batch | Policy::Idle => attr.nice = task.nice.load(Ordering::Relaxed),
+    }
+    cx.user().write_bytes(to.addr(), attr.as_bytes().get(..told).unwrap_or_default())?;
     Ok(0)
 }

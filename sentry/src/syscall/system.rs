@@ -13,7 +13,9 @@ use crate::platform;
 use crate::security::Capability;
 use crate::task::now_ns;
 use crate::user::{UserAddr, UserPtr};
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// The rows of this family.
@@ -27,17 +29,19 @@ pub const ROWS: &[Row] = &[
 ];
 
 const NAME_MAX: usize = 64;
+/// personality(2): what is imitated, and one flag.
+const PER_MASK: u32 = 0xff;
+const PER_LINUX32: u32 = 8;
+const UNAME26: u32 = 0x002_0000;
 
 fn uname(cx: &mut Cx<'_>, to: UserAddr) -> SysResult {
     let names = cx.task.container().uts.lock().clone();
-    let fields: [&[u8]; 6] = [
-        b"Linux",
-        &names.host,
-        version::RELEASE.as_bytes(),
-        version::VERSION.as_bytes(),
-        b"x86_64",
-        &names.domain,
-    ];
+    let personality = cx.task.personality.load(Ordering::Relaxed);
+    let machine: &[u8] = if personality & PER_MASK == PER_LINUX32 { b"i686" } else { b"x86_64" };
+    let release =
+        if personality & UNAME26 != 0 { version::release_26() } else { String::from(version::RELEASE) };
+    let fields: [&[u8]; 6] =
+        [b"Linux", &names.host, release.as_bytes(), version::VERSION.as_bytes(), machine, &names.domain];
     let mut bytes = [0u8; 6 * (NAME_MAX + 1)];
     for (field, room) in fields.iter().zip(bytes.chunks_mut(NAME_MAX + 1)) {
         room.iter_mut().zip(field.iter().take(NAME_MAX)).for_each(|(to, from)| *to = *from);

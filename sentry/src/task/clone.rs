@@ -4,7 +4,7 @@ use super::pidfd::PidFd;
 use super::process::Process;
 use super::spawn::{launch, withdraw};
 use super::thread::Handover;
-use super::{Resource, Task, Work};
+use super::{Resource, Task, Work, trace};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
 use crate::fs::{FileBody, OpenFile};
@@ -168,14 +168,42 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     if let Some(handover) = &handover {
         *child.handover.lock() = Some(handover.clone());
     }
+    let event = trace_event(request);
+    let traced = event_is_wanted(parent, request, event);
+    if parent.is_traced() && (traced || flags.contains(CloneFlags::PTRACE)) {
+        trace::inherit(&mut parent.container().tree(), parent, &child);
+    }
     launch(child, context, set_tid)?;
+    if traced {
+        trace::event(parent, cx.context, cx.sleeper, event, u64::from(tid));
+    }
     if let Some(handover) = handover {
         let _registration = handover.queue().register(&cx.sleeper.waker());
         while !handover.is_complete() && !parent.killed() {
             cx.sleeper.park(None);
         }
+        if parent.is_traced() {
+            trace::event(parent, cx.context, cx.sleeper, trace::Event::VforkDone, u64::from(tid));
+        }
     }
     Ok(tid as usize)
+}
+
+/// What a tracer calls the making of a task.
+fn trace_event(request: &CloneRequest) -> trace::Event {
+    if request.flags.contains(CloneFlags::VFORK) {
+        trace::Event::Vfork
+    } else if request.exit_signal != u32::from(Signal::CHLD.number()) {
+        trace::Event::Clone
+    } else {
+        trace::Event::Fork
+    }
+}
+
+fn event_is_wanted(parent: &Task, request: &CloneRequest, event: trace::Event) -> bool {
+    let options = parent.trace.lock().options;
+    let wanted = event.option().is_some_and(|option| options.contains(option));
+    wanted && parent.is_traced() && !request.flags.contains(CloneFlags::UNTRACED)
 }
 
 /// Puts a descriptor of the new process where the caller wants it.
@@ -209,8 +237,23 @@ fn inherit(parent: &Task, child: &Task, keeps_alt_stack: bool) {
     signals.blocked = blocked;
     signals.alt_stack = alt_stack.filter(|_| keeps_alt_stack);
     drop(signals);
-    child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.set_seccomp(parent.seccomp());
+    let (schedule, nice) = parent.schedule.lock().inherited(parent.nice.load(Ordering::Relaxed));
+    *child.schedule.lock() = schedule;
+    child.nice.store(nice, Ordering::Relaxed);
+    child.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// `RLIMIT_NPROC`: `EAGAIN` when the caller's user has as many tasks as it may.
+fn may_have_more(parent: &Task) -> Result<(), Errno> {
+    let creds = parent.creds();
+    let free = creds.uid == 0 || creds.has(Capability::SysResource) || creds.has(Capability::SysAdmin);
+    if free || !parent.container().has_tasks_beyond(creds.uid, parent.rlimit(Resource::Nproc)) {
+        Ok(())
+    } else {
+        Err(Errno::EAGAIN)
+    }
 }
 
 fn add_thread(
@@ -219,6 +262,7 @@ fn add_thread(
 ) -> Result<Arc<Task>, Failure> {
     let process = parent.process();
     let container = &process.container;
+    may_have_more(parent)?;
     container.charge_pid()?;
     let mut tree = container.tree();
     let number = if process.state().is_ending() { None } else { tree.new_number() };
@@ -256,6 +300,7 @@ fn add_process(
     } else {
         own.handlers.get().duplicate()
     };
+    may_have_more(parent)?;
     container.charge_pid()?;
     let start_ns = super::now_ns();
     let mut tree = container.tree();
@@ -271,6 +316,12 @@ fn add_process(
     process.exit_signal.store(exit_signal, Ordering::Relaxed);
     process.inherit(own);
     let child = Arc::new(make(pid, process.clone()));
+    if !flags.contains(CloneFlags::VM) && parent.rseq.is_registered() {
+        child.rseq.inherit(&parent.rseq);
+    }
+    if !flags.contains(CloneFlags::VM) {
+        process.barriers.store(own.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     inherit(parent, &child, !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK));
     process.state().threads.push(child.clone());
     let group = tree.group_and_session(own.pid()).map(|(group, _)| group);
@@ -281,6 +332,8 @@ fn add_process(
     if container.is_frozen() {
         child.ask(Work::FREEZE);
     }
+    drop(tree);
+    child.process().watch_cpu_limit();
     Ok(child)
 }
 

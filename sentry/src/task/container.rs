@@ -167,6 +167,16 @@ impl Container {
         counted.map(drop).map_err(|_| Errno::EAGAIN)
     }
 
+    /// Whether a user has `limit` tasks or more (`RLIMIT_NPROC`).
+    #[must_use]
+    pub fn has_tasks_beyond(&self, uid: u32, limit: u64) -> bool {
+        if limit == super::limits::INFINITY {
+            return false;
+        }
+        let tree = self.tree();
+        tree.tasks.values().filter(|task| task.creds().uid == uid).count() as u64 >= limit
+    }
+
     /// Counts one task less.
     pub(crate) fn uncharge_pid(&self) {
         self.pids.fetch_sub(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use super::Task;
 use super::process::{ExitStatus, Process};
+use super::trace;
 use super::tree::Tree;
 use crate::fs::FdTable;
 use crate::ipc::futex;
@@ -17,6 +18,7 @@ use core::sync::atomic::Ordering;
 /// Ends the calling task; its kernel thread returns after this.
 pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &Sleeper) {
     let process = task.process().clone();
+    trace::detach_all(task);
     release_memory(task, &mm, sleeper);
     drop(task.set_mm(None));
     mm.leave(sleeper);
@@ -39,6 +41,7 @@ pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &
         if task.tid() != process.pid() {
             tree.tasks.remove(&task.tid());
             process.container.uncharge_pid();
+            tell_tracer(&mut tree, task);
         }
         is_last
     };
@@ -196,6 +199,26 @@ fn send_parent_death(process: &Arc<Process>) {
     }
 }
 
+/// The tracer of a thread that does not lead its process may wait for its end.
+fn tell_tracer(tree: &mut Tree, task: &Arc<Task>) {
+    let status = task.end_status();
+    let Some(traced) = tree.traced.get_mut(&task.tid()) else { return };
+    traced.ended = Some(status);
+    let tracer_pid = traced.tracer_pid;
+    let Some(tracer) = tree.process(tracer_pid) else { return };
+    let (code, status) = stop::exit_code_and_status(status);
+    let _ = tracer.send(stop::thread_info(task, code, status));
+    tracer.children_changed.wake_all();
+}
+
+/// Nobody traces the thread any more: if its process has ended, its parent may wait for that now.
+pub(super) fn after_detach(tree: &mut Tree, task: &Arc<Task>) {
+    let process = task.process();
+    if let Some(status) = process.status().filter(|_| task.tid() == process.pid()) {
+        notify_parent(tree, process, status);
+    }
+}
+
 /// Tells the parent of a zombie; reaps it when the parent does not want to wait for its children.
 fn notify_parent(tree: &mut Tree, process: &Arc<Process>, status: ExitStatus) {
     let parent = tree.members.get(&process.pid()).and_then(|member| tree.process(member.parent)).cloned();
@@ -203,6 +226,14 @@ fn notify_parent(tree: &mut Tree, process: &Arc<Process>, status: ExitStatus) {
         drop(reap(tree, process.pid()));
         return;
     };
+    // A tracer that is not the parent waits first.
+    let tracer = tree.traced.get(&process.pid()).map(|traced| traced.tracer_pid);
+    if let Some(tracer) = tracer.filter(|tracer| *tracer != parent.pid()).and_then(|pid| tree.process(pid)) {
+        let (code, status) = stop::exit_code_and_status(status);
+        let _ = tracer.send(stop::child_info(process, code, status));
+        tracer.children_changed.wake_all();
+        return;
+    }
     let number = process.exit_signal.load(Ordering::Relaxed);
     let mut reaps_itself = false;
     if let Ok(signal) = Signal::new(number) {
@@ -224,6 +255,7 @@ fn notify_parent(tree: &mut Tree, process: &Arc<Process>, status: ExitStatus) {
 pub(super) fn reap(tree: &mut Tree, pid: u32) -> Option<Arc<Process>> {
     let process = tree.remove(pid)?;
     tree.tasks.remove(&pid);
+    tree.traced.remove(&pid);
     process.container.uncharge_pid();
     process.container.changed.wake_all();
     Some(process)

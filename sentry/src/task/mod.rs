@@ -9,11 +9,14 @@
 
 pub mod clone;
 pub mod container;
+mod cpu_limit;
 pub mod exit;
 pub mod limits;
 pub mod pidfd;
 pub mod process;
+pub mod rseq;
 pub mod run;
+pub mod schedule;
 pub mod spawn;
 #[cfg(test)]
 mod storm;
@@ -21,6 +24,7 @@ pub mod terminal;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod thread;
+pub mod trace;
 pub mod tree;
 pub mod wait;
 

@@ -1,6 +1,7 @@
 //! [`Process`]: a thread group.
 
 use super::container::{Container, Usage};
+use super::cpu_limit::CpuWatch;
 use super::limits::Limits;
 use super::{Task, Work};
 use crate::abi::Errno;
@@ -119,8 +120,13 @@ pub struct Process {
     pub oom_score_adj: AtomicI32,
     /// `PR_SET_DUMPABLE`.
     pub dumpable: AtomicU32,
-    /// personality(2).
-    pub personality: AtomicU32,
+    /// `MEMBARRIER_CMD_REGISTER_*` of its address space.
+    pub barriers: AtomicU32,
+    pub(super) cpu_watch: SpinLock<Option<Arc<CpuWatch>>>,
+    /// `PR_SET_THP_DISABLE`.
+    pub huge_pages_off: AtomicBool,
+    /// `PR_SET_IO_FLUSHER`.
+    pub io_flusher: AtomicBool,
     /// Monotonic time of its start, ns.
     pub start_ns: u64,
 }
@@ -149,7 +155,10 @@ impl Process {
             is_subreaper: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
-            personality: AtomicU32::new(0),
+            barriers: AtomicU32::new(0),
+            cpu_watch: SpinLock::new(super::cpu_limit::LEVEL, None),
+            huge_pages_off: AtomicBool::new(false),
+            io_flusher: AtomicBool::new(false),
             start_ns,
         }
     }
@@ -291,7 +300,8 @@ impl Process {
     pub(super) fn inherit(&self, parent: &Self) {
         self.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
         self.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.huge_pages_off.store(parent.huge_pages_off.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.io_flusher.store(parent.io_flusher.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Whether `exit_signal` is that of an ordinary child (wait4(2), `__WCLONE`).

@@ -1,13 +1,14 @@
 //! The main loop of a task: run user code, see why it came back, attend to what is pending, again.
 
-use super::{Task, Work, exit};
+use super::rseq::{self, Since};
+use super::{Task, Work, exit, trace};
 use crate::fs::FdTable;
 use crate::mm::{FaultError, Mm};
 use crate::platform::{self, Access, Trap};
 use crate::signal::{SigInfo, Signal, code, deliver, force, stop};
 use crate::syscall::row::Restart;
 use crate::syscall::{self, Cx, RestartBlock};
-use crate::user::UserAddr;
+use crate::user::{UserAddr, UserMemory};
 use alloc::sync::Arc;
 use chitin_core::cpu::UserContext;
 use chitin_core::sleep::{Interrupt, Sleeper};
@@ -18,6 +19,7 @@ pub fn run(task: &Arc<Task>, context: &mut UserContext, sleeper: &Sleeper) {
     let mut files = task.files();
     let Some(mut mm) = task.mm() else { return };
     let mut restart = None;
+    let mut since = Since::Interrupt;
     let block = RestartBlock::default();
     loop {
         if task.exit_request.is_set() || restart.is_some() {
@@ -26,11 +28,19 @@ pub fn run(task: &Arc<Task>, context: &mut UserContext, sleeper: &Sleeper) {
                 break;
             }
         }
+        if task.rseq.is_registered() {
+            rseq::resume(task, context, &UserMemory { mm: &mm, sleeper }, since);
+            if task.exit_request.is_set() {
+                continue;
+            }
+        }
+        since = Since::Interrupt;
         match platform.run_user(context, mm.space(), &task.exit_request) {
             Trap::Syscall => {
                 let (mm, files, restart_block) = (&mm, &files, &block);
                 let mut cx = Cx { task, sleeper, context, mm, files, restart_block };
                 restart = syscall::dispatch(&mut cx);
+                since = Since::Call;
             }
             Trap::PageFault { address, access } => {
                 task.count_system(sleeper, 1, || fault(task, &mm, sleeper, address, access));
@@ -38,9 +48,16 @@ pub fn run(task: &Arc<Task>, context: &mut UserContext, sleeper: &Sleeper) {
             Trap::Exception { vector, .. } => deliver::exception(task, vector, context.regs.rip),
             Trap::Interrupt => sleeper.resched_point(),
         }
+        if since == Since::Interrupt {
+            // No system call is in progress, should a tracer ask.
+            context.regs.orig_rax = u64::MAX;
+        }
         if task.take_parts_changed() {
             renew(task, &mut mm, &mut files, sleeper);
         }
+    }
+    if task.is_traced() {
+        trace::exit_event(task, context, sleeper);
     }
     exit::end(task, mm, files, sleeper);
 }
@@ -71,8 +88,13 @@ fn attend(
             }
         } else if work.contains(Work::FREEZE) {
             stay_frozen(task, sleeper);
+        } else if work.contains(Work::STOP) && task.is_traced() {
+            stop::stay_traced(task, context, sleeper);
         } else if work.contains(Work::STOP) {
             stop::stay(task, sleeper);
+        } else if work.contains(Work::TRACE) {
+            task.attended(Work::TRACE);
+            trace::look(task, context, sleeper);
         } else if work.contains(Work::SIGNAL) {
             deliver::deliver(task, context, mm, sleeper, restart);
         } else {

@@ -87,6 +87,7 @@ impl Container {
             task.ask(Work::HOLD);
         }
         let process = task.process().clone();
+        process.watch_cpu_limit();
         launch(task, context, None)?;
         Ok(process)
     }
@@ -124,6 +125,7 @@ pub(super) fn withdraw(task: &Arc<Task>) {
         state.threads.is_empty()
     };
     tree.tasks.remove(&task.tid());
+    tree.traced.remove(&task.tid());
     if is_last {
         tree.remove(process.pid());
     }

@@ -2,12 +2,16 @@
 
 use super::container::{Container, Usage};
 use super::limits::Resource;
-use super::process::Process;
+use super::process::{ExitStatus, Process};
+use super::rseq::Rseq;
+use super::schedule::Schedule;
+use super::trace::Trace;
 use crate::fs::stream::Caller;
 use crate::fs::{FdTable, FsContext};
 use crate::mm::Mm;
 use crate::platform;
 use crate::security::Creds;
+use crate::security::seccomp::Seccomp;
 use crate::signal::TaskSignals;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
@@ -34,6 +38,21 @@ bitflags! {
         const EXIT = 8;
         /// It was made held: it waits for [`Process::release`].
         const HOLD = 16;
+        /// Its tracer wants it to stop.
+        const TRACE = 32;
+    }
+}
+
+bitflags! {
+    /// What looks at a task's system calls before and after they are made.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct CallHooks: u32 {
+        /// Filters (seccomp(2)).
+        const SECCOMP = 1;
+        /// A tracer stops it at system calls.
+        const TRACE = 2;
+        /// A tracer lets it make one step.
+        const STEP = 4;
     }
 }
 
@@ -99,8 +118,25 @@ pub struct Task {
     summed: AtomicBool,
     /// setpriority(2), -20 to 19.
     pub nice: core::sync::atomic::AtomicI32,
+    /// Thread id of its tracer, 0 for none. Changed with the tree locked.
+    pub(super) tracer: AtomicU32,
+    /// How it is traced.
+    pub trace: SpinLock<Trace>,
+    /// What it gave to exit(2).
+    exit_code: AtomicU32,
+    /// Restartable sequences.
+    pub rseq: Rseq,
+    seccomp: SpinLock<Seccomp>,
+    /// What looks at its system calls.
+    call_hooks: AtomicU32,
+    /// Policy, affinity and the like.
+    pub schedule: SpinLock<Schedule>,
     /// Slack of timers in ns (`PR_SET_TIMERSLACK`).
     pub timer_slack_ns: AtomicU64,
+    /// personality(2).
+    pub personality: AtomicU32,
+    /// Its user had too many tasks when it became that user: execve fails while that is so (`RLIMIT_NPROC`).
+    pub too_many_tasks: AtomicBool,
 }
 
 /// Level of the locks of small parts of a task.
@@ -141,7 +177,16 @@ impl Task {
             system_ns: AtomicU64::new(0),
             summed: AtomicBool::new(false),
             nice: core::sync::atomic::AtomicI32::new(0),
+            tracer: AtomicU32::new(0),
+            trace: SpinLock::new(super::trace::LEVEL, Trace::default()),
+            exit_code: AtomicU32::new(0),
+            rseq: Rseq::default(),
+            seccomp: SpinLock::new(PART_LEVEL, Seccomp::Off),
+            call_hooks: AtomicU32::new(0),
+            schedule: SpinLock::new(PART_LEVEL, Schedule::default()),
             timer_slack_ns: AtomicU64::new(50_000),
+            personality: AtomicU32::new(0),
+            too_many_tasks: AtomicBool::new(false),
         }
     }
 
@@ -192,6 +237,51 @@ impl Task {
     #[must_use]
     pub fn rlimit(&self, resource: Resource) -> u64 {
         self.process.limits.soft(resource)
+    }
+
+    /// It ends by exit(2).
+    pub(crate) fn set_exit_code(&self, code: u8) {
+        self.exit_code.store(u32::from(code), Ordering::Relaxed);
+    }
+
+    /// How it ends, once it is to.
+    #[must_use]
+    pub fn end_status(&self) -> ExitStatus {
+        let code = u8::try_from(self.exit_code.load(Ordering::Relaxed)).unwrap_or(0);
+        let state = self.process.state();
+        state.exiting.unwrap_or(ExitStatus::Exited(code))
+    }
+
+    /// What holds for its system calls.
+    #[must_use]
+    pub fn seccomp(&self) -> Seccomp {
+        self.seccomp.lock().clone()
+    }
+
+    /// Sets what holds for its system calls; nobody takes it back.
+    pub fn set_seccomp(&self, seccomp: Seccomp) {
+        let hooked = !matches!(seccomp, Seccomp::Off);
+        drop(core::mem::replace(&mut *self.seccomp.lock(), seccomp));
+        if hooked {
+            self.hook_calls(CallHooks::SECCOMP);
+        }
+    }
+
+    /// What looks at its system calls.
+    #[inline]
+    #[must_use]
+    pub fn call_hooks(&self) -> CallHooks {
+        CallHooks::from_bits_truncate(self.call_hooks.load(Ordering::Relaxed))
+    }
+
+    /// Makes something look at its system calls.
+    pub fn hook_calls(&self, hook: CallHooks) {
+        self.call_hooks.fetch_or(hook.bits(), Ordering::Relaxed);
+    }
+
+    /// Takes [`Task::hook_calls`] back.
+    pub fn unhook_calls(&self, hook: CallHooks) {
+        self.call_hooks.fetch_and(!hook.bits(), Ordering::Relaxed);
     }
 
     /// `comm`: up to 15 bytes and a null byte.
@@ -335,7 +425,7 @@ impl Task {
     }
 
     /// Wakes the task without work, should it wait for others of its process to end.
-    pub(super) fn nudge(&self) {
+    pub(crate) fn nudge(&self) {
         self.wake();
     }
 

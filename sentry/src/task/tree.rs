@@ -4,6 +4,7 @@
 //! are those of the container's own pid namespace. A number stays taken while a task, a process (zombies too), a group or
 //! a session has it.
 
+use super::trace::Traced;
 use super::{Process, Task};
 use crate::fs::Stream;
 use alloc::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub struct Tree {
     pub tasks: BTreeMap<u32, Arc<Task>>,
     /// Every process that was not reaped.
     pub members: BTreeMap<u32, Member>,
+    /// Threads with a tracer.
+    pub traced: BTreeMap<u32, Traced>,
     groups: BTreeMap<u32, Group>,
     sessions: BTreeMap<u32, Session>,
 }
@@ -79,6 +82,7 @@ impl Tree {
             let n = self.last;
             let taken = self.tasks.contains_key(&n)
                 || self.members.contains_key(&n)
+                || self.traced.contains_key(&n)
                 || self.groups.contains_key(&n)
                 || self.sessions.contains_key(&n);
             if !taken {

@@ -2,9 +2,10 @@
 
 use super::Task;
 use super::container::Usage;
-use super::exit::reap;
+use super::exit::{after_detach, reap};
 use super::process::{ExitStatus, Process, StopEvent};
-use super::tree::Member;
+use super::trace::Traced;
+use super::tree::{Member, Tree};
 use crate::abi::Errno;
 use crate::syscall::Failure;
 use crate::wait::Waiter;
@@ -53,6 +54,8 @@ pub enum Event {
     Ended(ExitStatus),
     /// It stopped or continued.
     Stop(StopEvent),
+    /// It stopped for its tracer, with bits 8 and up of the status.
+    Traced(u32),
 }
 
 /// What was waited for.
@@ -76,6 +79,7 @@ impl Waited {
             Event::Ended(status) => status.wait_status(),
             Event::Stop(StopEvent::Stopped(signal)) => (u32::from(signal.number()) << 8) | 0x7f,
             Event::Stop(StopEvent::Continued) => 0xffff,
+            Event::Traced(code) => (code << 8) | 0x7f,
         }
     }
 }
@@ -106,12 +110,12 @@ fn look(parent: &Process, whom: Whom, options: WaitOptions) -> Result<Option<Wai
     let children = tree.members.get(&parent.pid()).map(|member| member.children.as_slice());
     let candidates = children.unwrap_or_default().iter().filter_map(|pid| tree.members.get(pid));
     let mut candidates = candidates.filter(|member| concerns(member, whom, options)).peekable();
-    if candidates.peek().is_none() {
-        return Err(Errno::ECHILD);
-    }
-    let found =
-        candidates.find_map(|member| Some((member.process.clone(), event(&member.process, options)?)));
-    let Some((child, event)) = found else { return Ok(None) };
+    let has_children = candidates.peek().is_some();
+    let found = candidates
+        .find_map(|member| Some((member.process.clone(), event(&tree, parent, &member.process, options)?)));
+    let Some((child, event)) = found else {
+        return look_at_traced(&mut tree, parent, whom, options, has_children);
+    };
     let usage = child.usage().plus(child.state().waited_children);
     let uid = tree.tasks.get(&child.pid()).map_or(0, |task| task.creds().uid);
     if matches!(event, Event::Ended(_)) && !options.contains(WaitOptions::NO_WAIT) {
@@ -121,6 +125,54 @@ fn look(parent: &Process, whom: Whom, options: WaitOptions) -> Result<Option<Wai
         state.waited_children = state.waited_children.plus(usage);
     }
     Ok(Some(Waited { pid: child.pid(), uid, event, usage }))
+}
+
+/// What may be told of the threads that the caller traces.
+fn look_at_traced(
+    tree: &mut Tree,
+    tracer: &Process,
+    whom: Whom,
+    options: WaitOptions,
+    has_children: bool,
+) -> Result<Option<Waited>, Errno> {
+    let mut own = tree
+        .traced
+        .values()
+        .filter(|traced| traced.tracer_pid == tracer.pid() && names(&traced.task, whom))
+        .peekable();
+    if own.peek().is_none() && !has_children {
+        return Err(Errno::ECHILD);
+    }
+    let found = own.find_map(|traced| Some((traced.task.clone(), traced_event(traced, options)?)));
+    let Some((task, event)) = found else { return Ok(None) };
+    let waited = Waited { pid: task.tid(), uid: task.creds().uid, event, usage: task.usage() };
+    if matches!(event, Event::Ended(_)) && !options.contains(WaitOptions::NO_WAIT) {
+        tree.traced.remove(&task.tid());
+        after_detach(tree, &task);
+    }
+    Ok(Some(waited))
+}
+
+fn names(task: &Task, whom: Whom) -> bool {
+    match whom {
+        Whom::Any => true,
+        Whom::Pid(pid) => task.tid() == pid,
+        Whom::Group(group) => task.process().group_and_session().0 == group,
+    }
+}
+
+fn traced_event(traced: &Traced, options: WaitOptions) -> Option<Event> {
+    let process = traced.task.process();
+    let leads = traced.task.tid() == process.pid();
+    if let Some(status) = traced.ended.or_else(|| process.status().filter(|_| leads)) {
+        return options.contains(WaitOptions::EXITED).then_some(Event::Ended(status));
+    }
+    let mut trace = traced.task.trace.lock();
+    let stopped = trace.stopped.as_mut().filter(|stopped| !stopped.reported && !stopped.resumed)?;
+    if !options.contains(WaitOptions::NO_WAIT) {
+        stopped.reported = true;
+    }
+    Some(Event::Traced(stopped.code))
 }
 
 fn concerns(member: &Member, whom: Whom, options: WaitOptions) -> bool {
@@ -135,12 +187,17 @@ fn concerns(member: &Member, whom: Whom, options: WaitOptions) -> bool {
 }
 
 /// What may be told of a child now; takes note that it was told.
-fn event(child: &Arc<Process>, options: WaitOptions) -> Option<Event> {
+fn event(tree: &Tree, parent: &Process, child: &Arc<Process>, options: WaitOptions) -> Option<Event> {
+    let tracer = tree.traced.get(&child.pid()).map(|traced| traced.tracer_pid);
     let mut state = child.state();
     if let Some(status) = state.status {
+        if tracer.is_some_and(|tracer| tracer != parent.pid()) {
+            // Its tracer waits first.
+            return None;
+        }
         return options.contains(WaitOptions::EXITED).then_some(Event::Ended(status));
     }
-    let event = state.event?;
+    let event = state.event.filter(|_| tracer != Some(parent.pid()))?;
     let wanted = match event {
         StopEvent::Stopped(_) => WaitOptions::STOPPED,
         StopEvent::Continued => WaitOptions::CONTINUED,

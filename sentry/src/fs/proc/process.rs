@@ -79,7 +79,7 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     );
     text("wchan", 25, 0o444, |_, _| Ok(b"0".to_vec()));
     text("schedstat", 26, 0o444, |_, task| Ok(status::schedstat(task)));
-    text("personality", 27, 0o400, |_, _| Ok(b"00000000\n".to_vec()));
+    text("personality", 27, 0o400, |_, task| Ok(format!("{:08x}\n", task.info().personality).into_bytes()));
     text("io", 28, 0o400, |_, _| Ok(status::io()));
     text("uid_map", 29, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));
     text("gid_map", 30, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));

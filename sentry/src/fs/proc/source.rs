@@ -91,6 +91,12 @@ pub struct TaskInfo {
     pub threads: u32,
     /// Nice value.
     pub nice: i32,
+    /// `priority`, `rt_priority` and `policy` of `stat`.
+    pub scheduling: (i32, u32, u32),
+    /// CPUs it may run on.
+    pub cpus: u64,
+    /// personality(2).
+    pub personality: u32,
     /// Exit code as wait(2) tells it.
     pub exit_code: i32,
     /// CPU it ran on last.
@@ -115,8 +121,12 @@ pub struct TaskInfo {
     pub limits: [(u64, u64); 16],
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// Thread id of its tracer, 0 for none.
+    pub tracer: u32,
     /// Seccomp mode.
     pub seccomp: u32,
+    /// Seccomp filters.
+    pub seccomp_filters: usize,
     /// Voluntary and involuntary context switches.
     pub switches: (u64, u64),
 }

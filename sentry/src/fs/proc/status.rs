@@ -25,7 +25,8 @@ pub(super) fn stat(task: &dyn ProcTask) -> Vec<u8> {
     let times =
         [info.user_ns, info.system_ns, info.child_user_ns, info.child_system_ns].map(|ns| ns / TICK_NS);
     let _ = write!(out, "{} {} {} {} ", times[0], times[1], times[2], times[3]);
-    let _ = write!(out, "{} {} {} 0 {} ", 20 + info.nice, info.nice, info.threads, info.start_ns / TICK_NS);
+    let _ =
+        write!(out, "{} {} {} 0 {} ", info.scheduling.0, info.nice, info.threads, info.start_ns / TICK_NS);
     let _ = write!(out, "{} {} {} ", usage.virtual_pages * 4096, usage.resident_pages, u64::MAX);
     let _ = write!(out, "{} {} {} 0 0 ", usage.code.0, usage.code.1, usage.stack_start);
     let low = |set: u64| set & 0x7fff_ffff;
@@ -37,7 +38,8 @@ pub(super) fn stat(task: &dyn ProcTask) -> Vec<u8> {
         low(info.ignored),
         low(info.caught)
     );
-    let _ = write!(out, "0 0 0 17 {} 0 0 0 0 0 ", info.cpu);
+    let (_, rt_priority, policy) = info.scheduling;
+    let _ = write!(out, "0 0 0 17 {} {rt_priority} {policy} 0 0 0 ", info.cpu);
     let _ = write!(out, "{} {} {} ", usage.data.0, usage.data.1, usage.brk_start);
     let _ = write!(
         out,
@@ -76,8 +78,8 @@ pub(super) fn status(task: &dyn ProcTask) -> Vec<u8> {
     let mut out = format!("Name:\t{name}\nUmask:\t{umask:04o}\nState:\t{state}\n");
     let _ = write!(
         out,
-        "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-        info.pid, info.tid, info.ppid
+        "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+        info.pid, info.tid, info.ppid, info.tracer
     );
     let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", creds.uid, creds.euid, creds.suid, creds.fsuid);
     let _ = writeln!(out, "Gid:\t{}\t{}\t{}\t{}", creds.gid, creds.egid, creds.sgid, creds.fsgid);
@@ -110,14 +112,31 @@ pub(super) fn status(task: &dyn ProcTask) -> Vec<u8> {
         let _ = writeln!(out, "{name}:\t{set:016x}");
     }
     let _ = write!(out, "NoNewPrivs:\t{}\nSeccomp:\t{}\n", u8::from(creds.no_new_privs), info.seccomp);
-    let _ = writeln!(out, "Seccomp_filters:\t0");
+    let _ = writeln!(out, "Seccomp_filters:\t{}", info.seccomp_filters);
     let _ = writeln!(out, "Speculation_Store_Bypass:\tvulnerable");
-    let cpus = crate::platform::get().cpus().clamp(1, 63);
-    let _ = writeln!(out, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t0-{}", (1u64 << cpus) - 1, cpus - 1);
+    let _ = writeln!(out, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", info.cpus, ranges(info.cpus));
     let _ = write!(out, "Mems_allowed:\t1\nMems_allowed_list:\t0\n");
     let _ = writeln!(out, "voluntary_ctxt_switches:\t{}", info.switches.0);
     let _ = writeln!(out, "nonvoluntary_ctxt_switches:\t{}", info.switches.1);
     out.into_bytes()
+}
+
+/// The numbers of the bits of a mask, as `0-3,5`.
+fn ranges(mask: u64) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    while at < 64 {
+        let run = (mask >> at).trailing_ones();
+        if run == 0 {
+            at += 1;
+            continue;
+        }
+        let comma = if out.is_empty() { "" } else { "," };
+        let last = at + run - 1;
+        let _ = if run == 1 { write!(out, "{comma}{at}") } else { write!(out, "{comma}{at}-{last}") };
+        at += run;
+    }
+    out
 }
 
 fn memory_lines(out: &mut String, usage: &Usage) {
