@@ -42,7 +42,7 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
     }
     match file.body() {
         FileBody::Stream(stream, _) => {
-            if let Some(result) = terminal::ioctl(cx, stream, command, argument) {
+            if let Some(result) = terminal::ioctl(cx, &file, stream, command, argument) {
                 return result;
             }
             let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };

@@ -207,6 +207,8 @@ fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
         crate::task::out_of_memory(cx.task);
         return Err(Errno::ENOMEM.into());
     }
+    let line = cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed);
+    let line = line.then(|| strace::Line::begin(cx, row, arguments));
     let result = match row.handler {
         Some(handler) => handler(cx, arguments),
         None => {
@@ -214,8 +216,8 @@ fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
             Err(Errno::ENOSYS.into())
         }
     };
-    if cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed) {
-        strace::print(cx.task, row, arguments, result);
+    if let Some(line) = line {
+        line.end(cx, row, arguments, result);
     }
     result
 }

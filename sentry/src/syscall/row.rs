@@ -36,6 +36,8 @@ pub struct Row {
     pub number: u16,
     /// Name as in the manual.
     pub name: &'static str,
+    /// How many arguments the handler takes.
+    pub arity: u8,
     /// The handler, `None` for [`Support::None`].
     pub handler: Option<Handler>,
     /// What a signal does to it.
@@ -51,6 +53,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 0,
             handler: Some(|cx, _| $f(cx)),
             restart: $restart,
             support: $support,
@@ -60,6 +63,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 1,
             handler: Some(|cx, a| $crate::syscall::row::call1($f, cx, a)),
             restart: $restart,
             support: $support,
@@ -69,6 +73,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 2,
             handler: Some(|cx, a| $crate::syscall::row::call2($f, cx, a)),
             restart: $restart,
             support: $support,
@@ -78,6 +83,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 3,
             handler: Some(|cx, a| $crate::syscall::row::call3($f, cx, a)),
             restart: $restart,
             support: $support,
@@ -87,6 +93,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 4,
             handler: Some(|cx, a| $crate::syscall::row::call4($f, cx, a)),
             restart: $restart,
             support: $support,
@@ -96,6 +103,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 5,
             handler: Some(|cx, a| $crate::syscall::row::call5($f, cx, a)),
             restart: $restart,
             support: $support,
@@ -105,6 +113,7 @@ macro_rules! row {
         $crate::syscall::row::Row {
             number: $number,
             name: $name,
+            arity: 6,
             handler: Some(|cx, a| $crate::syscall::row::call6($f, cx, a)),
             restart: $restart,
             support: $support,

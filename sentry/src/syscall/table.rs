@@ -80,6 +80,7 @@ const fn absent(number: usize) -> Row {
     Row {
         number: number as u16,
         name: NAMES[number],
+        arity: 6,
         handler: None,
         restart: Restart::Never,
         support: Support::None,

@@ -1,14 +1,17 @@
 //! Job control: what system calls do for the controlling terminal (tty_ioctl(4), "Job Control" in the Open Group's issue 7).
 
 use super::descriptor::{self, CLOEXEC, NONBLOCK};
+use super::place::Scope;
 use super::{Cx, Failure, SysResult};
 use crate::abi::Errno;
+use crate::fs::open::{How, open_path};
 use crate::fs::tty::{Master, Pty};
-use crate::fs::{FileBody, OpenFile, Stream};
+use crate::fs::{FileBody, OpenFile, Path, Stream};
 use crate::security::Capability;
 use crate::signal::{Action, SigInfo, Signal};
 use crate::task::terminal::{pty_of, release_controlling, set_controlling};
 use crate::user::{UserAddr, UserPtr};
+use alloc::format;
 use alloc::sync::Arc;
 
 const O_NOCTTY: u32 = 0o400;
@@ -102,7 +105,13 @@ fn terminal(stream: &Arc<dyn Stream>) -> Option<(&Arc<Pty>, bool)> {
 }
 
 /// Commands that need the caller's session or descriptors; `None` for those of the terminal alone.
-pub(super) fn ioctl(cx: &Cx<'_>, stream: &Arc<dyn Stream>, command: u32, argument: u64) -> Option<SysResult> {
+pub(super) fn ioctl(
+    cx: &Cx<'_>,
+    file: &OpenFile,
+    stream: &Arc<dyn Stream>,
+    command: u32,
+    argument: u64,
+) -> Option<SysResult> {
     let (pty, is_master) = terminal(stream)?;
     let number = UserPtr::<u32>::new(UserAddr::new(argument));
     match command {
@@ -130,7 +139,7 @@ pub(super) fn ioctl(cx: &Cx<'_>, stream: &Arc<dyn Stream>, command: u32, argumen
         } else {
             Err(Errno::EPERM.into())
         }),
-        TIOCGPTPEER if is_master => Some(open_peer(cx, pty, argument)),
+        TIOCGPTPEER if is_master => Some(open_peer(cx, file, pty, argument)),
         _ => None,
     }
 }
@@ -200,11 +209,22 @@ fn set_foreground(cx: &Cx<'_>, pty: &Arc<Pty>, group: u32) -> SysResult {
     Ok(0)
 }
 
-fn open_peer(cx: &Cx<'_>, pty: &Arc<Pty>, flags: u64) -> SysResult {
+/// `TIOCGPTPEER`: opens the slave by its node in the master's own mount of devpts, so that its name and its attributes are
+/// those that stat(2) shows; a terminal that was opened in no mount has no node.
+fn open_peer(cx: &Cx<'_>, master: &OpenFile, pty: &Arc<Pty>, flags: u64) -> SysResult {
     let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
-    let slave = pty.open_slave()?;
     let kept = flags & (3 | NONBLOCK | CLOEXEC);
-    let file = OpenFile::new(FileBody::Stream(slave, None), kept & !CLOEXEC);
+    let scope = Scope::new(cx);
+    let fs = scope.cx(cx);
+    let place = master.path().and_then(|ptmx| {
+        let devpts = Path { mount: ptmx.mount.clone(), dentry: ptmx.mount.root.clone() };
+        let number = format!("{}", pty.number());
+        devpts.child(&fs, number.as_bytes()).ok().filter(|path| path.node().is_ok())
+    });
+    let file = match place {
+        Some(path) => open_path(&fs, path, &How::flags(kept & !CLOEXEC)).map_err(Failure::from)?,
+        None => OpenFile::new(FileBody::Stream(pty.open_slave()?, None), kept & !CLOEXEC),
+    };
     opened(cx, &file, flags);
     descriptor::number(descriptor::install_file(cx, file, kept)?)
 }
