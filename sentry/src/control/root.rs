@@ -11,6 +11,7 @@ use crate::fs::overlay::OverlayFs;
 use crate::fs::tmpfs::{self, TmpFs};
 use crate::fs::tty::DevPts;
 use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, dev, proc, sys};
+use crate::ipc::mqueue::MqueueFs;
 use crate::mm::Budget;
 use crate::task::Container;
 use alloc::borrow::Cow;
@@ -49,7 +50,7 @@ pub(super) fn build(
             MountSource::Sysfs => sys::new(crate::platform::get().cpus()),
             MountSource::Cgroup => sys::cgroup(&tree.cgroup.cgroup_source()),
             MountSource::Tmpfs => new_tmpfs(&options, budget)?,
-            MountSource::Mqueue => sys::empty("mqueue"),
+            MountSource::Mqueue => MqueueFs::new(&container.ipc.mqueues),
             MountSource::Devpts => DevPts::new(options.rest.join(",").as_bytes()),
             MountSource::Share(name) => open_share(cx, files, name)?,
         };

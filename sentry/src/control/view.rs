@@ -127,12 +127,24 @@ impl ProcSource for View {
             "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
             "kernel/random/uuid" => Some(id_text(&random_id())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
-            _ => None,
+            _ => crate::ipc::limits::read(&self.container.ipc, name),
+        }
+    }
+
+    fn sysvipc(&self, name: &str) -> String {
+        let ipc = &self.container.ipc;
+        match name {
+            "shm" => ipc.segments.text(),
+            "sem" => ipc.sets.text(),
+            _ => ipc.queues.text(),
         }
     }
 
     fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
         let end = value.iter().position(|byte| *byte == b'\n').unwrap_or(value.len());
+        if let Some(result) = crate::ipc::limits::write(&self.container.ipc, name, value) {
+            return result;
+        }
         let value = value.get(..end.min(64)).unwrap_or_default().to_vec();
         let mut uts = self.container.uts.lock();
         match name {

@@ -27,6 +27,7 @@
 mod advise;
 mod area;
 mod budget;
+mod detach;
 mod fault;
 mod fork;
 mod layout;

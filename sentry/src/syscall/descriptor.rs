@@ -128,6 +128,12 @@ pub(super) fn closed(cx: &Cx<'_>, entry: Entry) {
     if let Some(node) = entry.file.node() {
         crate::fs::lock::release_process(node, lock_owner(cx));
     }
+    if let Some(stream) = entry.file.stream()
+        && let Some(queue) = stream.as_any().downcast_ref::<crate::ipc::mqueue::MqStream>()
+    {
+        // Closing any descriptor of it ends the process's registration (mq_close(3)).
+        queue.queue().unregister(cx.task.pid());
+    }
     drop(entry);
 }
 

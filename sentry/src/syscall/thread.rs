@@ -81,6 +81,9 @@ fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
     if !known.contains(flags) || (flags.intersects(shared_only) && !alone) {
         return Err(Errno::EINVAL.into());
     }
+    if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
+        cx.task.leave_undo_list();
+    }
     if flags.intersects(CloneFlags::FS | CloneFlags::NEWNS) {
         let own = cx.task.fs().duplicate();
         if flags.contains(CloneFlags::NEWNS) {

@@ -149,6 +149,9 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
             add_process(parent, request, parts)?
         }
     };
+    if flags.contains(CloneFlags::SYSVSEM) {
+        *child.undo.lock() = Some(parent.undo_list());
+    }
     let tid = child.tid();
     if flags.contains(CloneFlags::PIDFD)
         && let Err(errno) = give_pidfd(cx, &child, request.pidfd)

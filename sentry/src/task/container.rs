@@ -3,6 +3,7 @@
 use super::tree::{self, Tree};
 use super::{Process, Task};
 use crate::abi::Errno;
+use crate::ipc::IpcNamespace;
 use crate::mm::Budget;
 use crate::signal::SigInfo;
 use crate::syscall::names::{COUNT, NAMES};
@@ -56,6 +57,8 @@ pub struct Container {
     pub strace: AtomicBool,
     /// Pays for pages and what else users make the sentry allocate.
     pub budget: Arc<Budget>,
+    /// System V objects and message queues.
+    pub ipc: Arc<IpcNamespace>,
     /// A process was killed for want of memory.
     pub out_of_memory: AtomicBool,
     pids_limit: AtomicU32,
@@ -76,6 +79,7 @@ impl Container {
             uts: SpinLock::new(Level(58), UtsNames { host, domain }),
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
             strace: AtomicBool::new(false),
+            ipc: IpcNamespace::new(budget.clone()),
             budget,
             out_of_memory: AtomicBool::new(false),
             pids_limit: AtomicU32::new(u32::MAX),

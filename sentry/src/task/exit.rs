@@ -23,6 +23,7 @@ pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &
     drop(task.set_mm(None));
     mm.leave(sleeper);
     task.complete_handover();
+    task.leave_undo_list();
     drop(task.set_files(FdTable::new()));
     drop(files);
 

@@ -8,6 +8,8 @@ use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::fs::stream::Caller;
 use crate::fs::{FdTable, FsContext};
+use crate::ipc::IpcNamespace;
+use crate::ipc::sysv::undo::UndoList;
 use crate::mm::Mm;
 use crate::platform;
 use crate::security::Creds;
@@ -108,6 +110,8 @@ pub struct Task {
     pub robust_list: AtomicU64,
     /// Signal at the end of the parent (`PR_SET_PDEATHSIG`), 0 for none.
     pub parent_death_signal: AtomicU32,
+    /// What is undone of semaphores when the task ends (semop(2)).
+    pub(super) undo: SpinLock<Option<Arc<UndoList>>>,
     /// Told when the task lets go of its memory.
     pub(super) handover: SpinLock<Option<Arc<Handover>>>,
     pub(super) sleep_clock: Arc<SleepClock>,
@@ -170,6 +174,7 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             parent_death_signal: AtomicU32::new(0),
+            undo: SpinLock::new(PART_LEVEL, None),
             handover: SpinLock::new(PART_LEVEL, None),
             sleep_clock: Arc::new(SleepClock::default()),
             started_ns: super::now_ns(),
@@ -231,6 +236,24 @@ impl Task {
     #[must_use]
     pub fn container(&self) -> &Arc<Container> {
         &self.process.container
+    }
+
+    /// System V objects and message queues that it sees.
+    #[must_use]
+    pub fn ipc(&self) -> Arc<IpcNamespace> {
+        self.container().ipc.clone()
+    }
+
+    /// Its list of semaphores to be undone; made when it has none.
+    #[must_use]
+    pub fn undo_list(&self) -> Arc<UndoList> {
+        self.undo.lock().get_or_insert_with(UndoList::new).clone()
+    }
+
+    /// Lets go of the list: when nobody shares it, the adjustments are made now (exit(2), unshare(2)).
+    pub fn leave_undo_list(&self) {
+        let list = self.undo.lock().take();
+        drop(list);
     }
 
     /// The soft limit of a resource.

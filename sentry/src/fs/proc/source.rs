@@ -19,6 +19,9 @@ pub trait ProcSource: Send + Sync {
     /// Figures of the sandbox as this container sees it.
     fn system(&self) -> SystemInfo;
 
+    /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`.
+    fn sysvipc(&self, name: &str) -> String;
+
     /// Value of a file under `/proc/sys`, such as `kernel/hostname`, for those that are not fixed.
     fn sysctl(&self, name: &str) -> Option<String>;
 

@@ -4,7 +4,7 @@ use super::source::ProcSource;
 use crate::abi::Errno;
 use crate::fs::FsCx;
 use crate::fs::Node;
-use crate::fs::pseudo::{Meta, PseudoFile, Text};
+use crate::fs::pseudo::{Meta, PseudoDir, PseudoFile, Text};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -48,6 +48,17 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
         (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
     };
     (100..).zip(FILES).map(file).collect()
+}
+
+/// `/proc/sysvipc` (sysvipc(7)).
+pub(super) fn sysvipc(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
+    let file = |ino, name: &'static str| {
+        let source = source.clone();
+        let contents =
+            Text(move |_: &FsCx<'_>| -> Result<Vec<u8>, Errno> { Ok(source.sysvipc(name).into_bytes()) });
+        (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
+    };
+    PseudoDir::fixed(Meta::new(dev, 150, 0o555), [file(151, "msg"), file(152, "sem"), file(153, "shm")])
 }
 
 fn uptime(source: &dyn ProcSource) -> String {
