@@ -47,6 +47,8 @@ pub struct Dentry {
     children: SpinLock<Option<Box<Children>>>,
     /// The name was removed; who holds the dentry still uses the node.
     removed: AtomicBool,
+    /// It was the last name of its file.
+    last: AtomicBool,
     /// Used since the last look for unused ones.
     used: AtomicBool,
     /// Mounts on it, in all namespaces.
@@ -88,6 +90,7 @@ impl Dentry {
             place: SpinLock::new(PLACE_LEVEL, Place { name, parent }),
             children: SpinLock::new(CHILDREN_LEVEL, None),
             removed: AtomicBool::new(false),
+            last: AtomicBool::new(false),
             used: AtomicBool::new(true),
             mounts: AtomicU32::new(0),
             cache: cache.clone(),
@@ -131,6 +134,11 @@ impl Dentry {
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
+    }
+
+    /// It was the last name of its file: who watches the file is told when the dentry goes.
+    pub(crate) fn set_last(&self) {
+        self.last.store(true, Ordering::Release);
     }
 
     /// Whether something is mounted on it in some namespace.
@@ -334,6 +342,11 @@ enum Sweep {
 impl Drop for Dentry {
     fn drop(&mut self) {
         self.cache.alive.fetch_sub(1, Ordering::Relaxed);
+        if *self.last.get_mut()
+            && let Some(node) = &self.node
+        {
+            crate::fs::notify::deleted(node);
+        }
         // A chain of ancestors that only this one held: freed one after another, not by recursion.
         let mut next = self.place.get_mut().parent.take();
         while let Some(parent) = next {

@@ -118,6 +118,7 @@ impl Superblock {
 
 impl Drop for Superblock {
     fn drop(&mut self) {
+        crate::fs::notify::unmounted(self);
         self.cache.empty(&self.root);
     }
 }

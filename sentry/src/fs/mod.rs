@@ -10,6 +10,7 @@
 //! | [`lookup`] | from text to places |
 //! | [`open_file`], [`fd_table`], [`stream`] | what descriptors refer to |
 //! | [`lock`] | file locks |
+//! | [`notify`] | telling of what happens to files |
 //!
 //! Levels of spin locks, low ones first: fd table and context (60-79), mounts (80-87), dentries (88-95), node state (96-99),
 //! file systems' own (100-119), page cache (120).
@@ -32,6 +33,7 @@ pub mod mount;
 pub mod names;
 pub mod node;
 pub mod node_state;
+pub mod notify;
 pub mod open;
 pub mod open_file;
 pub mod overlay;

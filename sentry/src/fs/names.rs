@@ -6,6 +6,7 @@
 use crate::abi::Errno;
 use crate::fs::lookup::{Last, Tail};
 use crate::fs::node::{NewNode, Node};
+use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Removal, Want};
 use crate::fs::{Dentry, FsCx, Path};
 use crate::security::Capability;
@@ -48,6 +49,7 @@ pub fn create(
         return Err(Errno::EPERM);
     }
     let made = node.dir()?.create(cx, name, what, mode)?;
+    notify::entry(node, name, &made, Mask::CREATE);
     Ok(dir.dentry.add_child(name, Some(made)))
 }
 
@@ -77,6 +79,8 @@ pub fn link(cx: &FsCx<'_>, target: &Path, dir: &Path, last: &Last<'_>, tail: Tai
     }
     node.dir()?.link(cx, name, file)?;
     dir.dentry.add_child(name, Some(file.clone()));
+    notify::to(file, Mask::ATTRIB);
+    notify::entry(node, name, file, Mask::CREATE);
     Ok(())
 }
 
@@ -102,9 +106,24 @@ pub fn unlink(cx: &FsCx<'_>, dir: &Path, last: &Last<'_>, tail: Tail) -> Result<
         dir.dentry.child_removed(&victim);
         victim
     };
+    let file = victim.node()?.clone();
+    notify::to(&file, Mask::ATTRIB);
     // The last handle of a big file is dropped with no lock held.
-    drop(victim);
+    drop_removed(cx, victim);
+    notify::entry(node, name, &file, Mask::DELETE);
     Ok(())
+}
+
+/// Drops the handle of a name that was removed. Should it have been the last name of its file, the file's watches end with
+/// the last handle.
+fn drop_removed(cx: &FsCx<'_>, victim: Arc<Dentry>) {
+    if !notify::idle()
+        && let Some(node) = &victim.node
+        && (node.is_dir() || node.ops.attr(cx).is_ok_and(|attr| attr.nlink == 0))
+    {
+        victim.set_last();
+    }
+    drop(victim);
 }
 
 /// Removes an empty directory.
@@ -130,6 +149,10 @@ pub fn rmdir(cx: &FsCx<'_>, dir: &Path, last: &Last<'_>) -> Result<(), Errno> {
     node.dir()?.rmdir(cx, name)?;
     gone.state.set_dead();
     dir.dentry.child_removed(&victim);
+    drop(_inner);
+    let gone = gone.clone();
+    drop_removed(cx, victim);
+    notify::entry(node, name, &gone, Mask::DELETE);
     Ok(())
 }
 
@@ -209,6 +232,10 @@ pub fn rename(cx: &FsCx<'_>, from: &Side<'_>, to: &Side<'_>, flags: u32) -> Resu
     node.dir()?.rename(cx, name, new_node, new_name, flags)?;
     if flags & EXCHANGE != 0 {
         dir.children_exchanged(&source, new_dir, &target);
+        notify::moved((node, name), (new_node, new_name), moved, None);
+        if let Some(there) = &target.node {
+            notify::moved((new_node, new_name), (node, name), there, None);
+        }
         return Ok(());
     }
     if let Some(there) = replaced_dir {
@@ -218,6 +245,11 @@ pub fn rename(cx: &FsCx<'_>, from: &Side<'_>, to: &Side<'_>, flags: u32) -> Resu
         new_dir.child_removed(&target);
     }
     dir.child_moved(&source, new_dir, new_name);
+    notify::moved((node, name), (new_node, new_name), moved, target.node.as_ref());
+    drop(_victim);
+    if target.node.is_some() {
+        drop_removed(cx, target);
+    }
     Ok(())
 }
 

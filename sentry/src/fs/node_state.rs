@@ -3,6 +3,7 @@
 use crate::abi::Errno;
 use crate::fs::Node;
 use crate::fs::lock::NodeLocks;
+use crate::fs::notify::Watched;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use chitin_core::lock::{Level, SpinLock};
@@ -26,6 +27,8 @@ pub struct NodeState {
     seals: AtomicU32,
     attachment: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
     locks: SpinLock<Option<Box<NodeLocks>>>,
+    /// Who wants to hear of what happens to the file.
+    pub watched: Watched,
 }
 
 /// Bit of the seals that says that the file has seals at all (memfd_create(2)).
@@ -42,6 +45,7 @@ impl NodeState {
             seals: AtomicU32::new(0),
             attachment: SpinLock::new(LEVEL, None),
             locks: SpinLock::new(LEVEL, None),
+            watched: Watched::new(),
         }
     }
 

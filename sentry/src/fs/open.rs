@@ -8,6 +8,7 @@ use crate::abi::file::{
 use crate::fs::lookup::{Follow, Last, Resolve, Tail, Walker};
 use crate::fs::node::{NewNode, S_ISGID, S_ISUID};
 use crate::fs::node_state::WriteAccess;
+use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Want};
 use crate::fs::pipe::{self, Pipe};
 use crate::fs::{Dentry, FileBody, FsCx, MountFlags, Node, NodeKind, OpenFile, Path, SetAttr, TimeSpec, dev};
@@ -123,6 +124,7 @@ fn create_or_find(cx: &FsCx<'_>, dir: &Path, name: &[u8], how: &How) -> Result<(
     }
     permission::may_create(cx, node)?;
     let made = node.dir()?.create(cx, name, &NewNode::File, how.mode)?;
+    notify::entry(node, name, &made, Mask::CREATE);
     Ok((dir.dentry.add_child(name, Some(made)), Origin::Made))
 }
 
@@ -160,6 +162,16 @@ pub fn open_path(cx: &FsCx<'_>, path: Path, how: &How) -> Result<Arc<OpenFile>, 
 }
 
 fn open_existing(cx: &FsCx<'_>, path: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, Blocked> {
+    let file = open_unseen(cx, path, how, origin)?;
+    if how.has(O_TRUNC) && origin == Origin::Found && matches!(file.body(), FileBody::Node(..)) {
+        notify::through(&file, Mask::MODIFY);
+    }
+    notify::through(&file, Mask::OPEN);
+    Ok(file)
+}
+
+/// As [`open_existing`], telling nobody.
+fn open_unseen(cx: &FsCx<'_>, path: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, Blocked> {
     let node = path.node()?.clone();
     if origin == Origin::Found {
         check_kind(&node, how)?;
@@ -282,7 +294,9 @@ pub fn open_path_executable(cx: &FsCx<'_>, path: Path) -> Result<Arc<OpenFile>, 
     }
     permission::check_node(cx, &node, Want::EXECUTE)?;
     let state = file.open(cx, 0)?;
-    Ok(OpenFile::at(FileBody::Node(node, state), crate::abi::file::O_LARGEFILE, path))
+    let opened = OpenFile::at(FileBody::Node(node, state), crate::abi::file::O_LARGEFILE, path);
+    notify::through(&opened, Mask::OPEN);
+    Ok(opened)
 }
 
 /// Sets the size of a regular file (truncate(2)); permission has been checked. Takes the set-id bits off.

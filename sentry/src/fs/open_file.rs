@@ -2,6 +2,7 @@
 
 use crate::fs::node::OpenState;
 use crate::fs::node_state::WriteAccess;
+use crate::fs::notify::{self, Mask};
 use crate::fs::{Node, Path, Stream, path};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -176,6 +177,10 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if !self.is_path() {
+            let writes = matches!(self.flags() & ACCESS_MODE, 1 | 2);
+            notify::through(self, if writes { Mask::CLOSE_WRITE } else { Mask::CLOSE_NOWRITE });
+        }
         if self.locked.load(Ordering::Acquire)
             && let Some(node) = self.node()
         {

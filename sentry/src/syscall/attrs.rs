@@ -10,6 +10,7 @@ use crate::fs::change::{self, SetTime};
 use crate::fs::io;
 use crate::fs::lookup::Follow;
 use crate::fs::node_state::WriteAccess;
+use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Want};
 use crate::fs::{FileBody, NodeKind, TimeSpec, open};
 use crate::user::{UserAddr, UserPtr};
@@ -46,6 +47,7 @@ const CWD: Fd = Fd(AT_FDCWD);
 fn set_mode(cx: &Cx<'_>, scope: &Scope, target: &Target, mode: u32) -> SysResult {
     if let Some(node) = target.node()? {
         change::mode(&scope.cx(cx), target.mount(), node, mode)?;
+        target.tell(Mask::ATTRIB);
     }
     Ok(0)
 }
@@ -81,6 +83,7 @@ fn id(value: u32) -> Option<u32> {
 fn set_owner(cx: &Cx<'_>, scope: &Scope, target: &Target, uid: u32, gid: u32) -> SysResult {
     if let Some(node) = target.node()? {
         change::owner(&scope.cx(cx), target.mount(), node, id(uid), id(gid))?;
+        target.tell(Mask::ATTRIB);
     }
     Ok(0)
 }
@@ -112,6 +115,7 @@ fn set_times(cx: &Cx<'_>, scope: &Scope, target: &Target, times: [SetTime; 2]) -
     let [atime, mtime] = times;
     if let Some(node) = target.node()? {
         change::times(&scope.cx(cx), target.mount(), node, atime, mtime)?;
+        target.tell(Mask::ATTRIB);
     }
     Ok(0)
 }
@@ -235,6 +239,7 @@ fn truncate(cx: &mut Cx<'_>, path: UserAddr, size: i64) -> SysResult {
     let _access = WriteAccess::new(node)?;
     let size = check_size(cx, size)?;
     open::truncate(&fs, node, size)?;
+    notify::at(&found.dentry, Mask::MODIFY);
     Ok(0)
 }
 
@@ -250,6 +255,7 @@ fn ftruncate(cx: &mut Cx<'_>, fd: Fd, size: i64) -> SysResult {
     let size = check_size(cx, size)?;
     let scope = Scope::new(cx);
     open::truncate(&scope.cx(cx), node, size)?;
+    notify::through(&file, Mask::MODIFY);
     Ok(0)
 }
 
@@ -274,6 +280,7 @@ fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysRe
         return Err(Errno::EFBIG.into());
     }
     io::allocate(&scope.cx(cx), &file, mode, offset, len)?;
+    notify::through(&file, Mask::MODIFY);
     Ok(0)
 }
 

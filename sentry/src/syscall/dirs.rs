@@ -225,6 +225,7 @@ fn list(cx: &Cx<'_>, fd: Fd, to: UserAddr, len: u32, form: Form) -> SysResult {
     cx.user().write_bytes(to, &records)?;
     *position = next;
     io::touch(&fs, &file);
+    crate::fs::notify::through(&file, crate::fs::notify::Mask::ACCESS);
     Ok(records.len())
 }
 

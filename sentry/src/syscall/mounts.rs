@@ -72,6 +72,7 @@ fn new_fs(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem
             let options = Options::default().parse(options)?;
             Ok(TmpFs::new(&cx.mm.budget(), &options))
         }
+        b"mqueue" => Ok(crate::ipc::mqueue::MqueueFs::new(&cx.task.ipc().mqueues)),
         b"devpts" => Ok(DevPts::new(options)),
         _ => Err(Errno::ENODEV),
     }

@@ -4,6 +4,7 @@ use super::{Cx, Fd};
 use crate::abi::Errno;
 use crate::abi::file::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use crate::fs::lookup::{Follow, Last, Resolve, Tail, Walker};
+use crate::fs::notify;
 use crate::fs::stream::Caller;
 use crate::fs::{Attr, FsContext, FsCx, Mount, Node, OpenFile, Path};
 use crate::security::Creds;
@@ -159,6 +160,14 @@ impl Target {
         match self {
             Self::Place(path) => Some(&path.mount),
             Self::File(_) => None,
+        }
+    }
+
+    /// Tells those who watch it.
+    pub(super) fn tell(&self, mask: notify::Mask) {
+        match self {
+            Self::Place(path) => notify::at(&path.dentry, mask),
+            Self::File(file) => notify::through(file, mask),
         }
     }
 

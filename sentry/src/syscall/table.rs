@@ -46,6 +46,11 @@ const FAMILIES: &[&[Row]] = &[
     super::timers::ROWS,
     super::sockets::ROWS,
     super::messages::ROWS,
+    super::shm::ROWS,
+    super::sem::ROWS,
+    super::msg::ROWS,
+    super::mqueue::ROWS,
+    super::inotify::ROWS,
 ];
 
 /// The table, indexed by number.

@@ -8,6 +8,7 @@ use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{O_APPEND, O_NONBLOCK};
 use crate::fs::io::{self, WriteAt};
+use crate::fs::notify::{self, Mask};
 use crate::fs::pipe::{End, splice};
 use crate::fs::{FileBody, OpenFile, Stream};
 use crate::user::{IoReader, IoWriter, UserPtr};
@@ -173,6 +174,10 @@ fn pump(
         cx.sleeper.resched_point();
     }
     io::touch(&scope.cx(cx), input);
+    if total > 0 {
+        notify::through(input, Mask::ACCESS);
+        notify::through(output, Mask::MODIFY);
+    }
     Ok(total)
 }
 

@@ -7,6 +7,7 @@ use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use crate::fs::node::{S_IFDIR, S_IFMT, S_IFREG, S_ISVTX};
+use crate::fs::notify::Mask;
 use crate::fs::permission::{self, Want};
 use crate::fs::{FsCx, Node, xattr};
 use crate::security::Capability;
@@ -110,6 +111,7 @@ fn set(cx: &Cx<'_>, on: On, name: UserAddr, value: UserAddr, len: usize, flags: 
     check(&fs, &target, node, &name, Access::Write)?;
     let _lock = node.state.lock.lock(cx.sleeper);
     node.ops.set_xattr(&fs, &name, &bytes, flags)?;
+    target.tell(Mask::ATTRIB);
     Ok(0)
 }
 
@@ -162,6 +164,7 @@ fn remove(cx: &Cx<'_>, on: On, name: UserAddr) -> SysResult {
     check(&fs, &target, node, &name, Access::Write)?;
     let _lock = node.state.lock.lock(cx.sleeper);
     node.ops.remove_xattr(&fs, &name)?;
+    target.tell(Mask::ATTRIB);
     Ok(0)
 }
 
