@@ -17,10 +17,15 @@ pub const LEVEL: Level = Level(240);
 /// Waiters that are woken without allocating.
 const FEW: usize = 4;
 
+/// Tells a waiter of which one is enough; answers whether somebody there takes care of the event.
+pub type Exclusive = Arc<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Default)]
 struct List {
     next_key: u64,
     wakers: Vec<(u64, Waker)>,
+    /// Asked one after another until one takes the event.
+    exclusive: Vec<(u64, Exclusive)>,
 }
 
 /// Threads (and epoll entries) that wait for an event.
@@ -56,6 +61,16 @@ impl WaitQueue {
         Registration { list, key }
     }
 
+    /// Adds a waiter of which one is enough (`EPOLLEXCLUSIVE`): a wake-up goes to the first that answers that it takes it.
+    pub fn register_exclusive(&self, waiter: Exclusive) -> Registration {
+        let registration = self.register(Waker::noop());
+        let mut list = registration.list.lock();
+        list.wakers.retain(|(key, _)| *key != registration.key);
+        list.exclusive.push((registration.key, waiter));
+        drop(list);
+        registration
+    }
+
     /// Wakes everyone registered.
     pub fn wake_all(&self) {
         self.wake(usize::MAX);
@@ -75,22 +90,30 @@ impl WaitQueue {
         let mut few = [const { None }; FEW];
         let mut more = Vec::new();
         let mut woken = 0;
-        for (_, waker) in list.lock().wakers.iter().take(count) {
-            match few.get_mut(woken) {
-                Some(slot) => *slot = Some(waker.clone()),
-                None => more.push(waker.clone()),
+        let exclusive = {
+            let list = list.lock();
+            for (_, waker) in list.wakers.iter().take(count) {
+                match few.get_mut(woken) {
+                    Some(slot) => *slot = Some(waker.clone()),
+                    None => more.push(waker.clone()),
+                }
+                woken += 1;
             }
-            woken += 1;
-        }
-        if woken == 0 {
+            if list.exclusive.is_empty() { Vec::new() } else { list.exclusive.clone() }
+        };
+        if woken == 0 && exclusive.is_empty() {
             self.waiting.store(0, Ordering::SeqCst);
             // A registration may have come in between: look again.
-            if !list.lock().wakers.is_empty() {
+            let left = list.lock();
+            let come = !left.wakers.is_empty() || !left.exclusive.is_empty();
+            drop(left);
+            if come {
                 self.waiting.store(1, Ordering::SeqCst);
                 return self.wake(count);
             }
         }
         few.into_iter().flatten().chain(more).for_each(Waker::wake);
+        let _ = exclusive.iter().any(|(_, waiter)| waiter());
         woken
     }
 
@@ -125,6 +148,10 @@ impl Drop for Registration {
             let removed = list.wakers.remove(at);
             drop(list);
             drop(removed);
+        } else if let Some(at) = list.exclusive.iter().position(|(key, _)| *key == self.key) {
+            let removed = list.exclusive.remove(at);
+            drop(list);
+            drop(removed);
         }
     }
 }
@@ -156,5 +183,26 @@ mod tests {
         assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (1, 1));
         drop(two);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_exclusive_waiter_is_enough() {
+        let queue = WaitQueue::new();
+        let told = std::sync::Arc::new(std::sync::Mutex::new(std::vec::Vec::new()));
+        let waiter = |number: u32, takes: bool| {
+            let told = told.clone();
+            queue.register_exclusive(Arc::new(move || {
+                told.lock().unwrap().push(number);
+                takes
+            }))
+        };
+        let _busy = waiter(1, false);
+        let free = waiter(2, true);
+        let _other = waiter(3, true);
+        queue.wake_all();
+        assert_eq!(*told.lock().unwrap(), [1, 2]);
+        drop(free);
+        queue.wake_all();
+        assert_eq!(*told.lock().unwrap(), [1, 2, 1, 3]);
     }
 }

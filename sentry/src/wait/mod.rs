@@ -8,7 +8,7 @@ use crate::user::UserFault;
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use chitin_core::sleep::{Interrupt, Sleeper, Woken};
-use chitin_core::wait::{Registration, WaitQueue};
+use chitin_core::wait::{Exclusive, Registration, WaitQueue};
 use core::task::Waker;
 
 bitflags! {
@@ -62,6 +62,8 @@ impl From<Errno> for Stop {
 /// Collects the registrations of one waiter while it polls its sources.
 pub struct PollTable {
     waker: Waker,
+    /// Who is told instead of the waker, when one waiter is enough.
+    exclusive: Option<Exclusive>,
     /// The first one, for most sources have one queue, and the others.
     first: Option<Registration>,
     rest: Vec<Registration>,
@@ -71,12 +73,21 @@ impl PollTable {
     /// For a waiter that is woken by `waker`.
     #[must_use]
     pub const fn new(waker: Waker) -> Self {
-        Self { waker, first: None, rest: Vec::new() }
+        Self { waker, exclusive: None, first: None, rest: Vec::new() }
+    }
+
+    /// For a waiter of which one is enough (`EPOLLEXCLUSIVE`).
+    #[must_use]
+    pub fn exclusive(waiter: Exclusive) -> Self {
+        Self { waker: Waker::noop().clone(), exclusive: Some(waiter), first: None, rest: Vec::new() }
     }
 
     /// Called by sources: the waiter wants to hear of `queue`.
     pub fn add(&mut self, queue: &WaitQueue) {
-        let registration = queue.register(&self.waker);
+        let registration = match &self.exclusive {
+            Some(waiter) => queue.register_exclusive(waiter.clone()),
+            None => queue.register(&self.waker),
+        };
         match &self.first {
             None => self.first = Some(registration),
             Some(_) => self.rest.push(registration),

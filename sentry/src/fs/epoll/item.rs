@@ -74,8 +74,12 @@ impl Item {
 
     /// Registers with the queues of `file`; returns what is ready.
     pub(super) fn watch(self: &Arc<Self>, file: &OpenFile) -> PollMask {
-        let waker = Waker::from(Arc::new(ItemWaker(Arc::downgrade(self))));
-        let mut table = PollTable::new(waker);
+        let waker = ItemWaker(Arc::downgrade(self));
+        let mut table = if self.interest_as_set().mode().contains(Mode::EXCLUSIVE) {
+            PollTable::exclusive(Arc::new(move || waker.tell()))
+        } else {
+            PollTable::new(Waker::from(Arc::new(waker)))
+        };
         let ready = file.poll(Some(&mut table));
         let mut state = self.state.lock();
         let old = state.table.replace(table);
@@ -124,10 +128,22 @@ impl Wake for ItemWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let Some(item) = self.0.upgrade() else { return };
-        let Some(epoll) = item.epoll.upgrade() else { return };
-        if item.interest().is_some() && !item.listed.swap(true, Ordering::AcqRel) {
+        self.tell();
+    }
+}
+
+impl ItemWaker {
+    /// Lists the item; whether somebody waits at its instance now.
+    fn tell(&self) -> bool {
+        let Some(item) = self.0.upgrade() else { return false };
+        let Some(epoll) = item.epoll.upgrade() else { return false };
+        if item.interest().is_none() {
+            return false;
+        }
+        let waited = epoll.is_waited_for();
+        if !item.listed.swap(true, Ordering::AcqRel) {
             epoll.list(item);
         }
+        waited
     }
 }

@@ -203,6 +203,11 @@ impl Epoll {
         ready.retain(|other| !Arc::ptr_eq(other, item));
     }
 
+    /// Whether somebody waits for events.
+    fn is_waited_for(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Puts an item whose `listed` mark is set on the ready list.
     fn list(&self, item: Arc<Item>) {
         self.ready.lock().push_back(item);
