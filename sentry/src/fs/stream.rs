@@ -47,6 +47,11 @@ pub trait Stream: Send + Sync + Any {
     /// [`Stop`].
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop>;
 
+    /// How long a read and a write wait, in ns; 0 is for ever (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
+    fn timeouts_ns(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// See [`Pollable::poll`].
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask;
 

@@ -102,6 +102,8 @@ pub struct Outgoing {
     pub rights: Vec<Arc<OpenFile>>,
     /// Who sends.
     pub creds: Ucred,
+    /// The sender gave credentials (`SCM_CREDENTIALS`).
+    pub tells_creds: bool,
     /// `MSG_*`.
     pub flags: MsgFlags,
 }
@@ -286,6 +288,11 @@ impl Stream for SocketFile {
 
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
         self.socket.try_send(from, &mut Outgoing { creds: self.maker, ..Outgoing::default() })
+    }
+
+    fn timeouts_ns(&self) -> (u64, u64) {
+        let timeouts = self.timeouts();
+        (timeouts.receive_ns, timeouts.send_ns)
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -61,6 +61,7 @@ pub(super) fn read(cx: &Cx<'_>, at: UserAddr, len: u64, message: &mut Outgoing) 
                     return Err(Errno::EINVAL);
                 };
                 message.creds = check(cx, Ucred { pid, uid, gid })?;
+                message.tells_creds = true;
             }
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
             _ => {}

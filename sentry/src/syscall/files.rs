@@ -8,6 +8,7 @@ use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{Iovec, O_NONBLOCK};
 use crate::fs::io::{self, WriteAt};
+use crate::fs::notify::{self, Mask};
 use crate::fs::{FileBody, NodeKind, OpenFile, Stream};
 use crate::platform::Access;
 use crate::user::{IoReader, IoWriter, UserAddr, UserFault, UserPtr, UserSlice};
@@ -102,6 +103,14 @@ fn partial(done: usize, failure: impl Into<Failure>) -> SysResult {
 
 /// Reads into user memory.
 pub(super) fn read_into(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, to: &[UserSlice]) -> SysResult {
+    let result = read_unseen(cx, file, at, to);
+    if matches!(result, Ok(1..)) {
+        notify::through(file, Mask::ACCESS);
+    }
+    result
+}
+
+fn read_unseen(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, to: &[UserSlice]) -> SysResult {
     let mut to = IoWriter::user(&**cx.mm.space(), to);
     match file.body() {
         FileBody::Stream(stream, _) => read_stream(cx, file, stream, &mut to),
@@ -160,6 +169,24 @@ fn read_regular(
     result
 }
 
+fn deadline(cx: &Cx<'_>, timeout_ns: u64) -> Option<u64> {
+    (timeout_ns > 0).then(|| cx.sleeper.now_ns().saturating_add(timeout_ns))
+}
+
+/// As [`block_on`], with the errors of a socket's time limit: `EAGAIN` when it is over, and no restart after a signal.
+fn block_within<T>(
+    cx: &Cx<'_>,
+    stream: &Arc<dyn Stream>,
+    deadline_ns: Option<u64>,
+    op: impl FnMut() -> Result<T, Stop>,
+) -> Result<T, Blocked> {
+    block_on(&cx.waiter(), stream, deadline_ns, op).map_err(|blocked| match blocked {
+        Blocked::TimedOut => Blocked::Errno(Errno::EAGAIN),
+        Blocked::Interrupted if deadline_ns.is_some() => Blocked::Errno(Errno::EINTR),
+        other => other,
+    })
+}
+
 fn read_stream(
     cx: &Cx<'_>,
     file: &Arc<OpenFile>,
@@ -167,17 +194,20 @@ fn read_stream(
     to: &mut IoWriter<'_>,
 ) -> SysResult {
     terminal::check_read(cx, stream)?;
+    let nonblocking = file.flags() & O_NONBLOCK != 0;
+    let deadline_ns = deadline(cx, stream.timeouts_ns().0);
     loop {
-        let result = if file.flags() & O_NONBLOCK != 0 {
+        let result = if nonblocking || to.done() > 0 {
             stream.try_read(to).map_err(descriptor::nonblocking)
         } else {
-            block_on(&cx.waiter(), stream, None, || stream.try_read(to))
+            block_within(cx, stream, deadline_ns, || stream.try_read(to))
         };
         match result {
             Ok(done) => {
-                // Memory devices always have more: a page that was not there must not cut a read short.
-                let more = done > 0 && to.remaining() > 0 && descriptor::takes_offsets(&**stream);
-                if !more {
+                // A page that was not there must not cut a read short: what is there already is taken after it. Memory
+                // devices always have more.
+                let more = to.fault().is_some() || descriptor::takes_offsets(&**stream);
+                if done == 0 || to.remaining() == 0 || !more {
                     return Ok(done.max(to.done()));
                 }
                 if let Some(fault) = to.fault()
@@ -202,6 +232,14 @@ fn read_stream(
 
 /// Writes from user memory.
 pub(super) fn write_from(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, from: &[UserSlice]) -> SysResult {
+    let result = write_unseen(cx, file, at, from);
+    if matches!(result, Ok(1..)) {
+        notify::through(file, Mask::MODIFY);
+    }
+    result
+}
+
+fn write_unseen(cx: &Cx<'_>, file: &Arc<OpenFile>, at: At, from: &[UserSlice]) -> SysResult {
     match file.body() {
         FileBody::Stream(stream, _) => {
             let mut from = IoReader::user(&**cx.mm.space(), from);
@@ -308,12 +346,13 @@ fn write_stream(
 ) -> SysResult {
     terminal::check_write(cx, stream)?;
     let nonblocking = file.flags() & O_NONBLOCK != 0;
+    let deadline_ns = deadline(cx, stream.timeouts_ns().1);
     let mut total = 0;
     loop {
         let result = if nonblocking {
             stream.try_write(from).map_err(descriptor::nonblocking)
         } else {
-            block_on(&cx.waiter(), stream, None, || stream.try_write(from))
+            block_within(cx, stream, deadline_ns, || stream.try_write(from))
         };
         match result {
             Ok(done) => {

@@ -181,6 +181,16 @@ fn with_fs<T>(cx: &Cx<'_>, act: impl FnOnce(&FsCx<'_>) -> Result<T, Errno>) -> R
     act(&FsCx { sleeper: cx.sleeper, interrupt: &**cx.task, creds: &creds, caller })
 }
 
+/// What a path of an address leads to.
+fn place_of(cx: &Cx<'_>, address: &Address) -> Result<Arc<Node>, Errno> {
+    let Address::Unix(Name::Path(path, _)) = address else { return Err(Errno::EINVAL) };
+    with_fs(cx, |fs| {
+        let context = cx.task.fs();
+        let walker = Walker::new(fs, context.root(), context.cwd(), path, Resolve::empty())?;
+        Ok(walker.target(Follow::No)?.node()?.clone())
+    })
+}
+
 /// Fills in the node of a path that is to be connected or sent to.
 ///
 /// # Errors
@@ -221,11 +231,13 @@ fn bind(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
     let file = open_socket(cx, fd)?;
     let socket = socket::of(&file)?.socket();
     let address = read_address(cx, at, len)?;
-    if !matches!(socket.local(), Address::Unix(Name::Unnamed)) {
-        return Err(Errno::EINVAL.into());
+    if matches!(socket.local(), Address::Unix(Name::Unnamed)) {
+        socket.bind(&make_name(cx, address)?)?;
+        return Ok(0);
     }
-    socket.bind(&make_name(cx, address)?)?;
-    Ok(0)
+    // A path that is there is told first.
+    let taken = matches!(address, Address::Unix(Name::Path(..))) && place_of(cx, &address).is_ok();
+    Err(if taken { Errno::EADDRINUSE } else { Errno::EINVAL }.into())
 }
 
 fn listen(cx: &mut Cx<'_>, fd: Fd, backlog: i32) -> SysResult {
@@ -329,8 +341,28 @@ fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
     }
     let mut value = vec![0; len.min(MAX_OPTION)];
     cx.user().read_bytes(at, &mut value)?;
+    if level == SOL_SOCKET {
+        check_privilege(cx, name, &value)?;
+    }
     stream.socket().set_option(level, name, &value)?;
     Ok(0)
+}
+
+/// Options that only some may set.
+fn check_privilege(cx: &Cx<'_>, name: i32, value: &[u8]) -> Result<(), Errno> {
+    const SO_DEBUG: i32 = 1;
+    const SO_PRIORITY: i32 = 12;
+    const SO_SNDBUFFORCE: i32 = 32;
+    const SO_RCVBUFFORCE: i32 = 33;
+    const SO_MARK: i32 = 36;
+    let Some(number) = value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) else { return Ok(()) };
+    let refusal = match name {
+        SO_DEBUG if number != 0 => Errno::EACCES,
+        SO_PRIORITY if !(0..=6).contains(&number) => Errno::EPERM,
+        SO_SNDBUFFORCE | SO_RCVBUFFORCE | SO_MARK => Errno::EPERM,
+        _ => return Ok(()),
+    };
+    if cx.task.creds().has(crate::security::Capability::NetAdmin) { Ok(()) } else { Err(refusal) }
 }
 
 fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: UserPtr<i32>) -> SysResult {

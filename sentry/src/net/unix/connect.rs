@@ -210,8 +210,9 @@ impl Unix {
             mask |= PollMask::IN | PollMask::RDNORM;
         }
         let writable = peer.is_none_or(|peer| {
+            let mutual = Weak::ptr_eq(&peer.state.lock().peer, &self.me);
             let inbox = peer.inbox.lock();
-            let room = self.kind == SocketType::Stream || !inbox.is_full_of_datagrams();
+            let room = self.kind == SocketType::Stream || mutual || !inbox.is_full_of_datagrams();
             room && inbox.is_writable(send_bytes)
         });
         mask.set(PollMask::OUT | PollMask::WRNORM | PollMask::WRBAND, writable);

@@ -5,7 +5,7 @@ use super::name::Name;
 use super::rights::Rights;
 use crate::abi::Errno;
 use crate::net::Address;
-use crate::net::socket::{Incoming, MsgFlags, Ucred};
+use crate::net::socket::{Incoming, MsgFlags, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
 use alloc::collections::VecDeque;
@@ -14,14 +14,25 @@ use alloc::collections::VecDeque;
 pub(super) const DEFAULT_BYTES: usize = 212_992;
 /// Bytes that a message costs beside its contents.
 const OVERHEAD: usize = 256;
+
+/// Bytes that a message is charged with: as Linux, whose buffers have a header and come in sizes of powers of two.
+fn charge(len: usize) -> usize {
+    const TRAILER: usize = 320;
+    let held = len.next_multiple_of(64) + TRAILER;
+    OVERHEAD + if held <= 4096 { held.next_power_of_two() } else { held.next_multiple_of(4096) }
+}
 /// Datagrams that wait at most (`/proc/sys/net/unix/max_dgram_qlen`).
 const MAX_DATAGRAMS: usize = 10;
+
+/// Who sent a message when that was not noted: no process, and the ids of nobody.
+const NOBODY: Ucred = Ucred { pid: 0, uid: 65534, gid: 65534 };
 
 /// What was sent at once.
 pub(super) struct Message {
     pub(super) data: Chain,
     pub(super) rights: Rights,
-    pub(super) creds: Ucred,
+    /// Who sent it, when one of the two sides wanted that to be told, or the sender said so.
+    pub(super) creds: Option<Ucred>,
     pub(super) from: Name,
 }
 
@@ -62,14 +73,15 @@ impl Inbox {
         }
     }
 
-    /// Adds a message.
-    pub(super) fn push(&mut self, message: Message) {
-        self.used += message.data.len() + OVERHEAD;
+    /// Adds a message of a socket of this kind.
+    pub(super) fn push(&mut self, message: Message, kind: SocketType) {
+        let len = message.data.len();
+        self.used += if kind == SocketType::Stream { len + OVERHEAD } else { charge(len) };
         self.messages.push_back(message);
     }
 
     /// Adds what fits into the last page to the last message of the same sender, so that small writes cost no page each.
-    pub(super) fn append(&mut self, from: &mut IoReader<'_>, creds: Ucred) -> usize {
+    pub(super) fn append(&mut self, from: &mut IoReader<'_>, creds: Option<Ucred>) -> usize {
         let Some(last) = self.messages.back_mut() else { return 0 };
         let slack = last.data.slack();
         if slack == 0 || last.creds != creds || !last.rights.is_empty() {
@@ -112,7 +124,7 @@ impl Inbox {
             len,
             full_len,
             from: Some(Address::Unix(front.from.clone())),
-            creds: Some(front.creds),
+            creds: Some(front.creds.unwrap_or(NOBODY)),
             ..Incoming::default()
         };
         incoming.flags.set(MsgFlags::TRUNC, len < full_len);
@@ -122,7 +134,7 @@ impl Inbox {
         }
         incoming.rights = front.rights.take();
         let done = self.messages.pop_front();
-        self.used = self.used.saturating_sub(full_len + OVERHEAD);
+        self.used = self.used.saturating_sub(charge(full_len));
         Ok((incoming, done))
     }
 
@@ -141,10 +153,11 @@ impl Inbox {
         let mut incoming = Incoming::default();
         let mut index = 0;
         while let Some(message) = self.messages.get_mut(index) {
-            if incoming.creds.is_some_and(|creds| by_sender && creds != message.creds) {
+            let creds = message.creds.unwrap_or(NOBODY);
+            if incoming.creds.is_some_and(|before| by_sender && before != creds) {
                 break;
             }
-            incoming.creds = Some(message.creds);
+            incoming.creds = Some(creds);
             let copied = message.data.copy(0, to);
             incoming.len += copied;
             let fault = to.fault();

@@ -62,6 +62,7 @@ struct State {
     no_send: bool,
     error: Option<Errno>,
     pass_creds: bool,
+    kept: options::Kept,
     send_bytes: usize,
     receive_bytes: usize,
 }
@@ -91,6 +92,7 @@ impl Unix {
             no_send: false,
             error: None,
             pass_creds: false,
+            kept: options::Kept::default(),
             send_bytes: DEFAULT_BYTES,
             receive_bytes: DEFAULT_BYTES,
         };
@@ -140,6 +142,16 @@ impl Unix {
         };
         collect(self);
         waiting.iter().for_each(|socket| collect(socket));
+    }
+
+    /// Takes all messages out, and those of connections not accepted yet.
+    fn take_messages(&self, messages: &mut Vec<inbox::Message>) {
+        let waiting: Vec<Arc<Self>> = match &self.state.lock().phase {
+            Phase::Listening { waiting, .. } => waiting.iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        messages.extend(self.inbox.lock().drain());
+        waiting.iter().for_each(|socket| messages.extend(socket.inbox.lock().drain()));
     }
 
     /// Closes sides of this socket, told by its peer.
@@ -269,6 +281,7 @@ impl Socket for Unix {
 
     fn released(&self) {
         self.close();
+        rights::collect();
     }
 
     fn as_any(&self) -> &dyn Any {

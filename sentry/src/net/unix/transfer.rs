@@ -7,7 +7,7 @@ use super::rights::{self, Rights};
 use super::{Phase, Unix};
 use crate::abi::Errno;
 use crate::net::Address;
-use crate::net::socket::{Incoming, MsgFlags, Outgoing, SocketType};
+use crate::net::socket::{Incoming, MsgFlags, Outgoing, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
 use alloc::sync::Arc;
@@ -53,6 +53,7 @@ impl Unix {
         if from.remaining() == 0 {
             return Ok(0);
         }
+        let creds = self.told_creds(&peer, message);
         loop {
             let mut inbox = peer.inbox.lock();
             let room = limit.saturating_sub(inbox.used());
@@ -60,7 +61,7 @@ impl Unix {
                 break;
             }
             if message.rights.is_empty() {
-                let appended = inbox.append(from, message.creds);
+                let appended = inbox.append(from, creds);
                 if appended > 0 && from.remaining() > 0 && from.fault().is_none() {
                     continue;
                 }
@@ -89,6 +90,12 @@ impl Unix {
         }
     }
 
+    /// Who sends, if either side wants that to be told (`SO_PASSCRED`) or the sender says so.
+    fn told_creds(&self, peer: &Self, message: &Outgoing) -> Option<Ucred> {
+        let wanted = message.tells_creds || self.state.lock().pass_creds || peer.state.lock().pass_creds;
+        wanted.then_some(message.creds)
+    }
+
     /// Queues up to `len` bytes as a message of their own.
     fn deliver_part(
         &self,
@@ -113,21 +120,22 @@ impl Unix {
     /// Puts a message into the peer's inbox.
     fn queue(&self, peer: &Arc<Self>, data: chain::Chain, message: &mut Outgoing) -> Result<(), Stop> {
         let mut met = Vec::new();
-        let guard = rights::check(&message.rights, peer, &mut met)?;
+        let guard = rights::check(&message.rights, &mut met)?;
         let rights = Rights::new(core::mem::take(&mut message.rights))?;
         let from = self.state.lock().name.clone();
         let closed = {
             let peer_state = peer.state.lock();
             matches!(peer_state.phase, Phase::Closed) || peer_state.no_receive
         };
-        let message = Message { data, rights, creds: message.creds, from };
+        let creds = self.told_creds(peer, message);
+        let message = Message { data, rights, creds, from };
         if closed {
             drop(guard);
             drop(message);
             let connected = self.is_connection_based();
             return Err(if connected { Errno::EPIPE } else { Errno::ECONNREFUSED }.into());
         }
-        peer.inbox.lock().push(message);
+        peer.inbox.lock().push(message, self.kind);
         drop(guard);
         drop(met);
         Ok(())
@@ -149,8 +157,10 @@ impl Unix {
             return Err(Errno::EPIPE.into());
         }
         {
+            // Who is connected to this socket takes as many as the buffer holds.
+            let mutual = alloc::sync::Weak::ptr_eq(&peer.state.lock().peer, &self.me);
             let inbox = peer.inbox.lock();
-            if inbox.is_full_of_datagrams() || inbox.used() >= limit {
+            if (!mutual && inbox.is_full_of_datagrams()) || inbox.used() >= limit {
                 return Err(Stop::WouldBlock);
             }
         }
