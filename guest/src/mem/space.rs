@@ -120,6 +120,15 @@ impl GuestSpace {
         finish(inside, len)
     }
 
+    /// Sets the entry of a page; tells whether the old one may be cached and must be forgotten. The lock is held.
+    fn set(&self, at: u64, new: u64) -> Result<bool, Exhausted> {
+        let old = leaf_or_make(self.tables.root(), at, USER)?.swap(new, Ordering::AcqRel);
+        // Entries that were not present are not cached, and one that only gained rights is reloaded at the next fault.
+        let gained_only =
+            (old ^ new) & ADDRESS == 0 && old & WRITABLE & !new == 0 && new & NO_EXECUTE & !old == 0;
+        Ok(old & PRESENT != 0 && !gained_only)
+    }
+
     /// Changes entries of a range; `change` answers the new value. Shoots down if any changed.
     fn change(&self, from: UserAddr, pages: usize, change: impl Fn(u64) -> u64) {
         let mut changed = false;
@@ -141,6 +150,18 @@ impl GuestSpace {
     }
 }
 
+/// The entry that maps `frame`.
+fn entry_of(frame: &Frame, perm: Perm) -> u64 {
+    let mut entry = frame.address() | PRESENT | USER | ACCESSED;
+    if perm.contains(Perm::WRITE) {
+        entry |= WRITABLE | DIRTY;
+    }
+    if !perm.contains(Perm::EXECUTE) {
+        entry |= NO_EXECUTE;
+    }
+    entry
+}
+
 /// Bytes of `at..at + len` that lie in user space.
 fn clip(at: UserAddr, len: usize) -> usize {
     usize::try_from(USER_END.saturating_sub(at.get())).unwrap_or(0).min(len)
@@ -159,25 +180,34 @@ impl Space for GuestSpace {
             self.unmap(at, 1);
             return Ok(());
         }
-        let mut new = frame.address() | PRESENT | USER | ACCESSED;
-        if perm.contains(Perm::WRITE) {
-            new |= WRITABLE | DIRTY;
-        }
-        if !perm.contains(Perm::EXECUTE) {
-            new |= NO_EXECUTE;
-        }
-        let old = {
+        let stale = {
             let _changing = self.changing.lock();
-            let entry = leaf_or_make(self.tables.root(), at.get(), USER).map_err(|Exhausted| OutOfMemory)?;
-            entry.swap(new, Ordering::AcqRel)
+            self.set(at.get(), entry_of(frame, perm)).map_err(|Exhausted| OutOfMemory)?
         };
-        // Entries that were not present are not cached, and one that only gained rights is reloaded at the next fault.
-        let gained_only =
-            (old ^ new) & ADDRESS == 0 && old & WRITABLE & !new == 0 && new & NO_EXECUTE & !old == 0;
-        if old & PRESENT != 0 && !gained_only {
+        if stale {
             tlb::flush(&self.tables, at.get(), 1);
         }
         Ok(())
+    }
+
+    fn map_run(&self, at: UserAddr, run: &[Option<(&Frame, Perm)>]) -> Result<(), OutOfMemory> {
+        if !at.is_range((run.len() * FRAME_SIZE) as u64) {
+            return Ok(());
+        }
+        let mut stale = false;
+        let result = {
+            let _changing = self.changing.lock();
+            (at.get()..).step_by(FRAME_SIZE).zip(run).try_for_each(|(at, wanted)| {
+                if let Some((frame, perm)) = wanted.filter(|(_, perm)| !perm.is_empty()) {
+                    stale |= self.set(at, entry_of(frame, perm))?;
+                }
+                Ok(())
+            })
+        };
+        if stale {
+            tlb::flush(&self.tables, at.get(), run.len());
+        }
+        result.map_err(|Exhausted| OutOfMemory)
     }
 
     fn write_protect(&self, from: UserAddr, pages: usize) {

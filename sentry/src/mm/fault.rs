@@ -239,15 +239,18 @@ impl Round<'_> {
         let from = (page & !(window - 1)).max(start >> 12);
         let to = ((page | (window - 1)) + 1).min(end >> 12);
         let (slots, exclusive) = self.state.index.window(from, usize::try_from(to - from).unwrap_or(0));
-        for (neighbour, slot) in (from..).zip(slots) {
-            let Some(frame) = slot else { continue };
-            let perm = if exclusive && is_sole(frame) { perm } else { perm - Perm::WRITE };
-            match self.space.map(UserAddr::new(neighbour << 12), frame, perm) {
-                Err(error) if neighbour == page => return Err(error),
-                _ => {}
-            }
+        let mut run = [const { None }; AROUND];
+        for (wanted, slot) in run.iter_mut().zip(slots) {
+            *wanted = slot
+                .as_ref()
+                .map(|frame| (frame, if exclusive && is_sole(frame) { perm } else { perm - Perm::WRITE }));
         }
-        Ok(())
+        let run = run.get(..slots.len()).unwrap_or_default();
+        if self.space.map_run(UserAddr::new(from << 12), run).is_ok() {
+            return Ok(());
+        }
+        let own = usize::try_from(page - from).ok().and_then(|at| run.get(at).copied().flatten());
+        own.map_or(Ok(()), |(frame, perm)| self.space.map(UserAddr::new(self.at), frame, perm))
     }
 
     /// Maps cached file pages of the window around the fault. Private pages are left alone.
@@ -270,13 +273,16 @@ impl Round<'_> {
             first,
             found.get_mut(..usize::try_from(to - from).unwrap_or(0)).unwrap_or_default(),
         );
-        for (neighbour, found) in (from..to).zip(found) {
-            let Some((frame, mapped)) = found else { continue };
-            if neighbour == page || (copied == Copied::Perhaps && self.state.index.get(neighbour).is_some()) {
-                continue;
-            }
-            let _ = self.space.map(UserAddr::new(neighbour << 12), &frame, shared_perm(perm, mapped));
+        let mut run = [const { None }; AROUND];
+        for ((neighbour, found), wanted) in (from..to).zip(&found).zip(&mut run) {
+            let replaced = copied == Copied::Perhaps && self.state.index.get(neighbour).is_some();
+            *wanted = (found.as_ref())
+                .filter(|_| neighbour != page && !replaced)
+                .map(|(frame, mapped)| (frame, shared_perm(perm, *mapped)));
         }
+        // The page that was asked for is mapped; what cannot be mapped along may fault later.
+        let count = usize::try_from(to - from).unwrap_or(0);
+        let _ = self.space.map_run(UserAddr::new(from << 12), run.get(..count).unwrap_or_default());
     }
 
     /// How many pages right before the fault are there: the promise that the next ones are wanted too.
@@ -298,21 +304,22 @@ impl Round<'_> {
             let absent = slots.iter().take_while(|slot| slot.is_none()).count();
             absent.clamp(1, ahead)
         };
+        let mut made = 0;
         for neighbour in 0..ahead as u64 {
             let frame = match self.take(Contents::Zero, ahead) {
                 Ok(frame) => frame,
                 Err(_) if neighbour > 0 => break,
                 Err(error) => return Err(error),
             };
-            let alias = (page + neighbour) << 12;
             self.put(page + neighbour, frame)?;
-            if let Some(frame) = self.state.index.get(page + neighbour) {
-                match self.space.map(UserAddr::new(alias), frame, perm) {
-                    Err(error) if neighbour == 0 => return Err(error.into()),
-                    _ => {}
-                }
-            }
+            made += 1;
         }
+        let (slots, _) = self.state.index.window(page, made);
+        let mut run = [const { None }; MAX_SPARE];
+        for (wanted, slot) in run.iter_mut().zip(slots) {
+            *wanted = slot.as_ref().map(|frame| (frame, perm));
+        }
+        self.space.map_run(UserAddr::new(self.at), run.get(..made).unwrap_or_default())?;
         Ok(None)
     }
 

@@ -13,6 +13,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::frame::Frame;
+use core::sync::atomic::{Ordering, fence};
 
 /// Pages of a leaf.
 pub(super) const LEAF_PAGES: u64 = SLOTS as u64;
@@ -20,7 +21,7 @@ const SLOTS: usize = 512;
 
 /// 512 pages, aligned to 512. The slots are apart from the rest: together they would not fit the heap's 2 KiB objects.
 pub(super) struct Leaf {
-    slots: Box<[Option<Frame>; SLOTS]>,
+    slots: Box<[Option<Frame>]>,
     used: usize,
     budget: Arc<Budget>,
 }
@@ -36,7 +37,9 @@ impl Leaf {
 
     /// A leaf that has been charged.
     fn empty(budget: &Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { slots: Box::new([const { None }; SLOTS]), used: 0, budget: budget.clone() })
+        // Collected, not built on the stack: kernel stacks are small.
+        let slots = core::iter::repeat_with(|| None).take(SLOTS).collect();
+        Arc::new(Self { slots, used: 0, budget: budget.clone() })
     }
 
     /// A leaf with the same frames, each with one handle more. Not refused: unmapping must not fail.
@@ -171,7 +174,10 @@ impl PageIndex {
         let (number, slot) = split(from);
         let Some(leaf) = self.leaves.get(&number) else { return (&[], false) };
         let end = (slot + len).min(leaf.slots.len());
-        (leaf.slots.get(slot..end).unwrap_or_default(), Arc::strong_count(leaf) == 1)
+        let exclusive = Arc::strong_count(leaf) == 1;
+        // The handles that a former owner's copy took are seen by who sees that it left.
+        fence(Ordering::Acquire);
+        (leaf.slots.get(slot..end).unwrap_or_default(), exclusive)
     }
 
     /// Puts a charged frame at `page`; returns the frame that was there, to be dropped after the space maps the new one.

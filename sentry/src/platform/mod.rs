@@ -163,6 +163,19 @@ pub trait Space: Send + Sync {
     /// [`OutOfMemory`] when a table cannot be allocated.
     fn map(&self, at: UserAddr, frame: &Frame, perm: Perm) -> Result<(), OutOfMemory>;
 
+    /// Maps frames at the pages that follow each other from `at`; a page with `None` is left as it is.
+    ///
+    /// # Errors
+    /// As [`Space::map`]; pages before the one that could not be mapped are.
+    fn map_run(&self, at: UserAddr, run: &[Option<(&Frame, Perm)>]) -> Result<(), OutOfMemory> {
+        for (page, wanted) in (0u64..).zip(run) {
+            if let (Some((frame, perm)), Some(at)) = (wanted, at.checked_add(page << 12)) {
+                self.map(at, frame, *perm)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the write permission from every page of the range, on all CPUs when it returns.
     fn write_protect(&self, from: UserAddr, pages: usize);
 
