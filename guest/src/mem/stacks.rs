@@ -3,13 +3,15 @@
 //! Stacks of ended threads stay mapped for the next ones, up to [`SPARE`]; what is beyond goes back, [`BATCH`] at a time,
 //! because every CPU has to forget them.
 
+use crate::arch::entry;
+use crate::log::log;
 use crate::mem::tables::{self, ACCESSED, DIRTY, GLOBAL, NO_EXECUTE, PRESENT, WRITABLE};
 use crate::mem::{Exhausted, STACKS, tlb};
 use alloc::vec::Vec;
 use chitin_core::frame::Block;
 use chitin_core::lock::SpinLock;
 use chitin_proto::layout::STACKS_VA;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a stack.
 pub(crate) const STACK_SIZE: u64 = 16 * 1024;
@@ -22,6 +24,15 @@ const BATCH: usize = 96;
 /// Most slots: what one top-level entry maps.
 const MAX_SLOTS: u64 = 1 << 20;
 const PAGE: u64 = 4096;
+/// Depth from which a new record is told.
+pub(crate) const REMARKABLE: u64 = STACK_SIZE / 2;
+/// Bytes beyond the record at which a stack is looked at.
+const PROBE: u64 = 512;
+/// Lines of code addresses told with a record.
+const CODE_LINES: usize = 8;
+
+/// Most bytes of a stack that an ended thread used.
+static DEEPEST: AtomicU64 = AtomicU64::new(0);
 
 /// A mapped kernel stack.
 #[derive(Debug)]
@@ -106,19 +117,42 @@ impl Stack {
         self.bottom() + STACK_SIZE
     }
 
-    /// Bytes that were ever used, found by the lowest word that is not zero; for the watermark test.
-    #[cfg(feature = "selftest")]
-    pub(crate) fn used(&self) -> u64 {
-        let words = (STACK_SIZE / 8) as usize;
+    /// The words at depths `from..to` bytes below the top, deepest first. Nobody else runs on the stack.
+    fn words(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        let low = self.top() - to.min(STACK_SIZE);
         // SAFETY: the stack is mapped; it belongs to a thread that is not running or reads its own.
-        let untouched = (0..words)
-            .take_while(|word| unsafe { (self.bottom() as *const u64).add(*word).read_volatile() } == 0)
-            .count();
+        (low..self.top() - from).step_by(8).map(|at| unsafe { (at as *const u64).read_volatile() })
+    }
+
+    /// Bytes that were ever used, found by the lowest word that is not zero.
+    pub(crate) fn used(&self) -> u64 {
+        let untouched = self.words(0, STACK_SIZE).take_while(|word| *word == 0).count();
         STACK_SIZE - (untouched as u64) * 8
+    }
+
+    /// Keeps the greatest depth of all stacks; a new one beyond half of the stack is told in the log, with the code that may
+    /// have been there. Mostly it costs a look at a few words.
+    fn note_depth(&self) {
+        let deepest = DEEPEST.load(Ordering::Relaxed);
+        if self.words(deepest, deepest + PROBE).all(|word| word == 0) {
+            return;
+        }
+        let used = self.used();
+        if DEEPEST.fetch_max(used, Ordering::Relaxed) < used && used > REMARKABLE {
+            log!("chitin: {used} of {STACK_SIZE} bytes of a kernel stack were used, perhaps by");
+            let mut code = self.words(0, used).filter(|word| entry::is_text(*word));
+            for _ in 0..CODE_LINES {
+                let mut four = [0; 4];
+                four.iter_mut().zip(&mut code).for_each(|(to, from)| *to = from);
+                let [one, two, three, four] = four;
+                log!("  {one:#x} {two:#x} {three:#x} {four:#x}");
+            }
+        }
     }
 
     /// Gives the stack of an ended thread back. Nobody runs on it.
     pub(crate) fn recycle(self) {
+        self.note_depth();
         let surplus: Vec<Self> = {
             let mut pool = POOL.lock();
             pool.spare.push(self);
