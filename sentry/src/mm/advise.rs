@@ -23,8 +23,10 @@ pub enum Advice {
         /// To be cleared.
         clear: AreaFlags,
     },
-    /// Nothing to be done (`MADV_COLD` and its like).
+    /// Nothing to be done (`MADV_MERGEABLE` and its like).
     Nothing,
+    /// `MADV_COLD`, `MADV_PAGEOUT`: nothing is swapped, but locked memory is refused.
+    Cold,
     /// `MADV_WILLNEED`.
     WillNeed,
     /// `MADV_DONTNEED`, and whether locked memory is refused.
@@ -56,15 +58,26 @@ impl Mm {
     /// Acts on advice.
     ///
     /// # Errors
-    /// `EINVAL` for a misaligned address and where the advice does not apply, `ENOMEM` when part of the range is not
-    /// mapped (the rest is done), `EFAULT` and `ENOMEM` from populating, `EBADF` where there is no file.
+    /// `EINVAL` for a misaligned address, a range that wraps, and where the advice does not apply; `ENOMEM` when part of
+    /// the range is not mapped (the rest is done), `EFAULT` and `ENOMEM` from populating, `EACCES` from removing.
     pub fn advise(&self, sleeper: &Sleeper, addr: UserAddr, len: u64, advice: Advice) -> Result<(), Errno> {
-        let (from, to) = range_of(addr, len, Errno::EINVAL)?;
+        let wraps =
+            len.checked_next_multiple_of(4096).is_none_or(|len| addr.get().checked_add(len).is_none());
+        let outside = if wraps { Errno::EINVAL } else { Errno::ENOMEM };
+        let (from, to) = range_of(addr, len, outside)?;
         if from == to {
             return Ok(());
         }
         match advice {
             Advice::Nothing => self.check_mapped(from, to),
+            Advice::Cold => {
+                let state = self.state.lock();
+                let locked = |area: &super::Area| area.flags.contains(AreaFlags::LOCKED);
+                if state.areas.overlapping(from, to).any(|(_, area)| locked(area)) {
+                    return Err(Errno::EINVAL);
+                }
+                if state.areas.covers(from, to) { Ok(()) } else { Err(Errno::ENOMEM) }
+            }
             Advice::Flags { set, clear } => self.advise_flags(from, to, set, clear),
             Advice::WillNeed => {
                 for part in self.file_parts(from, to) {
@@ -76,6 +89,15 @@ impl Mm {
             Advice::Remove => self.punch(sleeper, from, to),
             Advice::Populate(access) => self.populate_as(sleeper, from, to, access),
         }
+    }
+
+    /// Whether the whole range is mapped (msync(2) without `MS_SYNC`).
+    ///
+    /// # Errors
+    /// `EINVAL` for a misaligned address, `ENOMEM` when part of the range is not mapped.
+    pub fn check_range(&self, addr: UserAddr, len: u64) -> Result<(), Errno> {
+        let (from, to) = sync_range(addr, len)?;
+        if from < to { self.check_mapped(from, to) } else { Ok(()) }
     }
 
     fn check_mapped(&self, from: u64, to: u64) -> Result<(), Errno> {
@@ -103,8 +125,8 @@ impl Mm {
             let mut guard = self.state.lock();
             let state = &mut *guard;
             let refused = |area: &super::Area| match advice {
-                Advice::Free => !matches!(area.source, Source::Anonymous),
-                Advice::DontNeed(Locked::Refused) => area.flags.contains(AreaFlags::LOCKED),
+                Advice::Free if !matches!(area.source, Source::Anonymous) => true,
+                Advice::Free | Advice::DontNeed(Locked::Refused) => area.flags.contains(AreaFlags::LOCKED),
                 _ => false,
             };
             let mut result = Ok(());
@@ -129,9 +151,11 @@ impl Mm {
         {
             let state = self.state.lock();
             for (_, area) in state.areas.overlapping(from, to) {
-                let writable = area.source.is_shared() && area.flags.contains(AreaFlags::MAY_WRITE);
-                if !writable || area.flags.contains(AreaFlags::LOCKED) {
+                if area.flags.contains(AreaFlags::LOCKED) || area.source.file().is_none() {
                     return Err(Errno::EINVAL);
+                }
+                if !area.source.is_shared() || !area.flags.contains(AreaFlags::MAY_WRITE) {
+                    return Err(Errno::EACCES);
                 }
             }
         }
@@ -173,7 +197,7 @@ impl Mm {
     /// # Errors
     /// `EINVAL` for a misaligned address, `ENOMEM` when part of the range is not mapped, what writing gives.
     pub fn sync(&self, sleeper: &Sleeper, addr: UserAddr, len: u64) -> Result<(), Errno> {
-        let (from, to) = range_of(addr, len, Errno::ENOMEM)?;
+        let (from, to) = sync_range(addr, len)?;
         for part in self.file_parts(from, to) {
             part.mapping.flush_range(sleeper, part.range)?;
         }
@@ -231,4 +255,9 @@ impl Mm {
             _ => None,
         }
     }
+}
+
+/// As [`range_of`] for msync(2): a length that wraps when it is rounded is none.
+fn sync_range(addr: UserAddr, len: u64) -> Result<(u64, u64), Errno> {
+    range_of(addr, len.wrapping_add(4095) & !0xfff, Errno::ENOMEM)
 }

@@ -34,10 +34,13 @@ impl Mm {
     /// `ENOMEM` when part is not mapped, a limit is passed (`EPERM` when it is 0) or there are too many areas; `EAGAIN`
     /// when pages could not be filled in.
     pub fn lock(&self, sleeper: &Sleeper, addr: UserAddr, len: u64, filling: Filling) -> Result<(), Errno> {
-        let (from, to) = touched(addr, len)?;
         let limit = self.limits().memlock;
         if limit == 0 {
             return Err(Errno::EPERM);
+        }
+        let (from, to) = touched(addr, len)?;
+        if from == to {
+            return Ok(());
         }
         {
             let mut state = self.state.lock();
@@ -64,6 +67,9 @@ impl Mm {
     /// `ENOMEM` when part is not mapped or there are too many areas.
     pub fn unlock(&self, addr: UserAddr, len: u64) -> Result<(), Errno> {
         let (from, to) = touched(addr, len)?;
+        if from == to {
+            return Ok(());
+        }
         let mut state = self.state.lock();
         if !state.areas.covers(from, to) {
             return Err(Errno::ENOMEM);
@@ -123,13 +129,10 @@ impl State {
     }
 }
 
-/// The pages that a range touches.
+/// The pages that a range touches. As in Linux, a length that wraps when it is rounded is none.
 fn touched(addr: UserAddr, len: u64) -> Result<(u64, u64), Errno> {
     let from = addr.page_down().get();
-    let to = addr
-        .get()
-        .checked_add(len)
-        .and_then(|end| end.checked_next_multiple_of(4096))
-        .ok_or(Errno::EINVAL)?;
-    if to > USER_END { Err(Errno::ENOMEM) } else { Ok((from, to)) }
+    let len = len.wrapping_add(addr.get() - from).wrapping_add(4095) & !0xfff;
+    let to = from.checked_add(len).ok_or(Errno::EINVAL)?;
+    if from == to || to <= USER_END { Ok((from, to)) } else { Err(Errno::ENOMEM) }
 }

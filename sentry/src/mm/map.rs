@@ -13,6 +13,9 @@ use chitin_core::frame::Frame;
 use chitin_core::sleep::Sleeper;
 use chitin_proto::layout::USER_END;
 
+/// Pages of the largest file.
+pub(super) const MOST_PAGES: u64 = u64::MAX >> 13;
+
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -94,6 +97,10 @@ impl Mm {
                 if request.placement == Placement::Fixed { state.mapped_in(at, at + len) } else { 0 };
             state.check_limits(&limits, len.saturating_sub(replaced), area.is_data())?;
             state.check_count(at, at + len)?;
+            let locks = state.lock_future == LockFuture::Yes || area.flags.contains(AreaFlags::LOCKED);
+            if locks && state.locked.saturating_add(len) > limits.memlock {
+                return Err(Errno::EAGAIN);
+            }
             Ok(at)
         });
         let at = match result {
@@ -108,14 +115,10 @@ impl Mm {
         }
         let mut area = area;
         area.end = at + len;
-        if state.lock_future == LockFuture::Yes {
-            if state.locked.saturating_add(len) > limits.memlock {
-                drop(state);
-                doomed.finish(sleeper);
-                return Err(Errno::EAGAIN);
-            }
-            area.flags |= AreaFlags::LOCKED;
-        }
+        area.flags.set(
+            AreaFlags::LOCKED,
+            state.lock_future == LockFuture::Yes || area.flags.contains(AreaFlags::LOCKED),
+        );
         let populate = area.flags.contains(AreaFlags::LOCKED);
         if populate {
             state.locked += len;
@@ -130,6 +133,29 @@ impl Mm {
         Ok(UserAddr::new(at))
     }
 
+    /// What would map `first` and the pages after it in place of `len` bytes at `addr`, which lie in one shared mapping of
+    /// the same file (remap_file_pages(2)).
+    #[must_use]
+    pub fn other_part(&self, addr: UserAddr, len: u64, first: u64) -> Option<MapRequest> {
+        let state = self.state.lock();
+        let end = addr.get().checked_add(len)?;
+        let (_, area) = state.areas.find(addr.get())?;
+        let Source::Shared(range) = &area.source else { return None };
+        let same = |other: &Area| match &other.source {
+            Source::Shared(other) => Arc::ptr_eq(other.mapping(), range.mapping()),
+            _ => false,
+        };
+        let alike = |other: &Area| same(other) && other.flags == area.flags && other.perm == area.perm;
+        if !state.areas.covers(addr.get(), end)
+            || !state.areas.overlapping(addr.get(), end).all(|(_, other)| alike(other))
+        {
+            return None;
+        }
+        let source = MapSource::Shared { mapping: range.mapping().clone(), first, file: range.file.clone() };
+        let (perm, flags) = (area.perm, area.flags);
+        Some(MapRequest { addr, len, perm, placement: Placement::Fixed, flags, source })
+    }
+
     fn area_of(&self, request: &MapRequest, len: u64) -> Result<Area, Errno> {
         let mut flags = request.flags;
         let range = |mapping: &Arc<Mapping>,
@@ -137,7 +163,7 @@ impl Mm {
                      file: &Option<Arc<OpenFile>>,
                      sharing|
          -> Result<FileRange, Errno> {
-            first.checked_add(len >> 12).filter(|end| *end <= u64::MAX >> 12).ok_or(Errno::EOVERFLOW)?;
+            first.checked_add(len >> 12).filter(|end| *end <= MOST_PAGES).ok_or(Errno::EOVERFLOW)?;
             let mapper: Weak<dyn Mapper> = self.me.clone();
             Ok(FileRange { attachment: mapping.attach(mapper, sharing), first, file: file.clone() })
         };

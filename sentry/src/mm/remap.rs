@@ -1,7 +1,7 @@
 //! mremap(2).
 
 use super::area::{AreaFlags, MIN_ADDRESS, Source};
-use super::map::round_up;
+use super::map::MOST_PAGES;
 use super::space::{Doomed, Mm, State, pages};
 use crate::abi::Errno;
 use crate::user::UserAddr;
@@ -46,11 +46,16 @@ impl Mm {
         if !old.is_page_aligned() {
             return Err(Errno::EINVAL);
         }
-        let old_len = round_up(old_len).map_err(|_| Errno::EINVAL)?;
-        let new_len = round_up(new_len).map_err(|_| Errno::EINVAL)?;
-        let old_end = old.get().checked_add(old_len).filter(|end| *end <= USER_END).ok_or(Errno::EINVAL)?;
+        // As in Linux, a length that wraps when it is rounded is none.
+        let round = |len: u64| len.wrapping_add(4095) & !0xfff;
+        let (old_len, new_len) = (round(old_len), round(new_len));
         if new_len == 0 || (leave == Leave::Empty && (movement == Move::Never || old_len != new_len)) {
             return Err(Errno::EINVAL);
+        }
+        let old_end = old.get().checked_add(old_len).filter(|end| *end <= USER_END).ok_or(Errno::EFAULT)?;
+        if new_len > USER_END && !matches!(movement, Move::To(_)) {
+            let mapped = self.state.lock().areas.find(old.get()).is_some();
+            return Err(if mapped { Errno::ENOMEM } else { Errno::EFAULT });
         }
         let mut job =
             Job { mm: self, from: old.get(), from_end: old_end, new_len, leave, doomed: Doomed::default() };
@@ -83,6 +88,7 @@ impl Job<'_> {
         let mut guard = self.mm.state.lock();
         let state = &mut *guard;
         let old_len = self.from_end - self.from;
+        let (start, area) = state.areas.find(self.from).ok_or(Errno::EFAULT)?;
         if let Move::To(to) = movement {
             let to_end =
                 to.get().checked_add(self.new_len).filter(|end| *end <= USER_END).ok_or(Errno::EINVAL)?;
@@ -94,7 +100,6 @@ impl Job<'_> {
                 return Err(Errno::EPERM);
             }
         }
-        let (start, area) = state.areas.find(self.from).ok_or(Errno::EFAULT)?;
         let shrinks = old_len >= self.new_len && old_len > 0;
         if shrinks && !matches!(movement, Move::To(_)) && self.leave == Leave::Nothing {
             // Shrinking in place may even span several areas.
@@ -116,10 +121,7 @@ impl Job<'_> {
         let ends_here = area.end == self.from_end;
         if let Some(file) = area.source.file() {
             let first = file.first + ((self.from - start) >> 12);
-            first
-                .checked_add(self.new_len >> 12)
-                .filter(|end| *end <= u64::MAX >> 12)
-                .ok_or(Errno::EINVAL)?;
+            first.checked_add(self.new_len >> 12).filter(|end| *end <= MOST_PAGES).ok_or(Errno::EINVAL)?;
         }
         let is_data = area.is_data();
         if locked && state.locked.saturating_add(growth) > limits.memlock {

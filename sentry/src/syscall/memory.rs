@@ -1,15 +1,21 @@
 //! mmap, munmap, mprotect, mremap, brk, madvise, msync, mincore, mlock and their like.
 
+use super::descriptor;
+use super::remote::may_access;
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
+use crate::abi::file::Iovec;
 use crate::cache::Mapping;
+use crate::fs::memfd::{SEAL_FUTURE_WRITE, SEAL_WRITE};
 use crate::fs::{NodeKind, OpenFile};
 use crate::mm::{
     Advice, AreaFlags, Filling, Leave, LockAll, Locked, MapRequest, MapSource, Move, Placement, Reach,
 };
 use crate::platform::{Access, Perm};
-use crate::user::UserAddr;
+use crate::security::Capability;
+use crate::task::pidfd::PidFd;
+use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
 
 /// The family's rows.
@@ -33,6 +39,14 @@ pub const ROWS: &[Row] = &[
     row!(150, "munlock", 2, munlock, Restart::Never, Support::Full),
     row!(151, "mlockall", 1, mlockall, Restart::Never, Support::Full),
     row!(152, "munlockall", 0, munlockall, Restart::Never, Support::Full),
+    row!(
+        216,
+        "remap_file_pages",
+        5,
+        remap_file_pages,
+        Restart::Never,
+        Support::Partial("replaces the mapping, as Linux does since 4.0")
+    ),
     row!(325, "mlock2", 3, mlock2, Restart::Never, Support::Full),
     row!(
         329,
@@ -43,6 +57,7 @@ pub const ROWS: &[Row] = &[
         Support::Partial("key -1 only: there are no keys")
     ),
     row!(330, "pkey_alloc", 2, pkey_alloc, Restart::Never, Support::Partial("there are no keys: ENOSPC")),
+    row!(440, "process_madvise", 5, process_madvise, Restart::Never, Support::Full),
     row!(331, "pkey_free", 1, pkey_free, Restart::Never, Support::Partial("there are no keys: EINVAL")),
 ];
 
@@ -96,29 +111,46 @@ fn mmap(cx: &mut Cx<'_>, addr: UserAddr, len: u64, prot: u32, flags: u32, fd: Fd
         return Err(Errno::EINVAL.into());
     }
     let kind = flags & MAP_TYPE;
-    if !matches!(kind, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE) {
+    let anonymous = flags & MAP_ANONYMOUS != 0;
+    let file = if anonymous { None } else { Some(cx.task.files().get(fd)?) };
+    if file.as_ref().is_some_and(|file| file.is_path()) {
+        return Err(Errno::EBADF.into());
+    }
+    if file.is_some() && flags & MAP_HUGETLB != 0 || len == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let known = kind == MAP_SHARED || kind == MAP_PRIVATE || (kind == MAP_SHARED_VALIDATE && !anonymous);
+    if !known {
         return Err(Errno::EINVAL.into());
     }
     if kind == MAP_SHARED_VALIDATE && flags & !MAP_KNOWN != 0 {
         return Err(Errno::EOPNOTSUPP.into());
     }
+    if flags & MAP_LOCKED != 0 && cx.mm.limits().memlock == 0 {
+        return Err(Errno::EPERM.into());
+    }
     let perm = perm(prot);
     let shared = kind != MAP_PRIVATE;
+    let grows = flags & MAP_GROWSDOWN != 0;
     let mut area_flags = AreaFlags::default();
     area_flags.set(AreaFlags::NO_RESERVE, flags & MAP_NORESERVE != 0);
-    let source = if flags & MAP_ANONYMOUS != 0 {
-        if flags & MAP_HUGETLB != 0 {
-            // No huge page was ever set aside.
-            return Err(Errno::ENOMEM.into());
+    area_flags.set(AreaFlags::LOCKED, flags & MAP_LOCKED != 0);
+    let source = match &file {
+        Some(file) => {
+            let source = file_source(file, perm, shared, offset >> 12, len, &mut area_flags)?;
+            if grows {
+                return Err(Errno::EINVAL.into());
+            }
+            source
         }
-        area_flags.set(AreaFlags::GROWS_DOWN, flags & MAP_GROWSDOWN != 0 && !shared);
-        if shared { shared_memory(cx, len, &mut area_flags)? } else { MapSource::Anonymous }
-    } else {
-        let file = cx.task.files().get(fd)?;
-        if flags & MAP_HUGETLB != 0 {
-            return Err(Errno::EINVAL.into());
+        // No huge page was ever set aside.
+        None if flags & MAP_HUGETLB != 0 => return Err(Errno::ENOMEM.into()),
+        None if shared && grows => return Err(Errno::EINVAL.into()),
+        None if shared => shared_memory(cx, len, &mut area_flags)?,
+        None => {
+            area_flags.set(AreaFlags::GROWS_DOWN, grows);
+            MapSource::Anonymous
         }
-        file_source(&file, perm, shared, offset >> 12, len, &mut area_flags)?
     };
     let placement = match flags {
         _ if flags & MAP_FIXED_NOREPLACE != 0 => Placement::FixedNoReplace,
@@ -129,10 +161,8 @@ fn mmap(cx: &mut Cx<'_>, addr: UserAddr, len: u64, prot: u32, flags: u32, fd: Fd
     let request = MapRequest { addr, len, perm, placement, flags: area_flags, source };
     let at = cx.mm.map(cx.sleeper, &request)?;
     let end = at.get() + len.next_multiple_of(4096);
-    if flags & MAP_LOCKED != 0 {
+    if flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE {
         // The mapping stands even when it cannot be filled in.
-        let _ = cx.mm.lock(cx.sleeper, at, len, Filling::Now);
-    } else if flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0 {
         let _ = cx.mm.populate(cx.sleeper, at.get(), end);
     }
     address(at)
@@ -162,13 +192,8 @@ fn file_source(
     len: u64,
     flags: &mut AreaFlags,
 ) -> Result<MapSource, Errno> {
-    if file.is_path() {
-        return Err(Errno::EBADF);
-    }
-    if !file.is_readable() {
-        return Err(Errno::EACCES);
-    }
-    if shared && perm.contains(Perm::WRITE) && !file.is_writable() {
+    let writes = shared && perm.contains(Perm::WRITE);
+    if !file.is_readable() || (writes && !file.is_writable()) {
         return Err(Errno::EACCES);
     }
     let mapping = match file.node().map(|node| &node.kind) {
@@ -184,7 +209,12 @@ fn file_source(
     };
     let file_of = Some(file.clone());
     if shared {
-        flags.set(AreaFlags::MAY_WRITE, file.is_writable());
+        let seals = file.node().and_then(|node| node.state.seals()).unwrap_or(0);
+        let sealed = seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0;
+        if writes && sealed {
+            return Err(Errno::EPERM);
+        }
+        flags.set(AreaFlags::MAY_WRITE, file.is_writable() && !sealed);
         Ok(MapSource::Shared { mapping, first, file: file_of })
     } else {
         Ok(MapSource::Private { mapping, first, file: file_of })
@@ -204,7 +234,8 @@ fn mprotect(cx: &mut Cx<'_>, addr: UserAddr, len: u64, prot: u32) -> SysResult {
     let grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
     let known = 7 | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP;
     // No area grows upwards on x86.
-    if prot & !known != 0 || grows & PROT_GROWSUP != 0 {
+    let both = grows == PROT_GROWSDOWN | PROT_GROWSUP;
+    if both || !addr.is_page_aligned() || (len > 0 && (prot & !known != 0 || grows & PROT_GROWSUP != 0)) {
         return Err(Errno::EINVAL.into());
     }
     let reach = if grows == 0 { Reach::Range } else { Reach::GrowsDown };
@@ -263,8 +294,10 @@ fn madvise(cx: &mut Cx<'_>, addr: UserAddr, len: u64, advice: i32) -> SysResult 
         9 => Advice::Remove,
         10 => flags(AreaFlags::DONT_FORK, none),
         11 => flags(none, AreaFlags::DONT_FORK),
-        // MERGEABLE, UNMERGEABLE, COLD, PAGEOUT: hints.
-        12 | 13 | 20 | 21 => Advice::Nothing,
+        // MERGEABLE, UNMERGEABLE: hints.
+        12 | 13 => Advice::Nothing,
+        // COLD, PAGEOUT.
+        20 | 21 => Advice::Cold,
         14 => flags(AreaFlags::HUGE, AreaFlags::NO_HUGE),
         15 => flags(AreaFlags::NO_HUGE, AreaFlags::HUGE),
         16 => flags(AreaFlags::DONT_DUMP, none),
@@ -280,6 +313,63 @@ fn madvise(cx: &mut Cx<'_>, addr: UserAddr, len: u64, advice: i32) -> SysResult 
     Ok(0)
 }
 
+/// What is left of a call that went: another mapping in place of part of a shared one, of another part of the file.
+fn remap_file_pages(
+    cx: &mut Cx<'_>,
+    addr: UserAddr,
+    len: u64,
+    prot: u32,
+    first: u64,
+    flags: u32,
+) -> SysResult {
+    let (addr, len) = (addr.page_down(), len & !0xfff);
+    let in_file = first.checked_add(len >> 12);
+    if prot != 0 || len == 0 || addr.checked_add(len).is_none() || in_file.is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let request = cx.mm.other_part(addr, len, first).ok_or(Errno::EINVAL)?;
+    cx.mm.map(cx.sleeper, &request)?;
+    if flags & MAP_NONBLOCK == 0 {
+        let _ = cx.mm.populate(cx.sleeper, addr.get(), addr.get() + len);
+    }
+    Ok(0)
+}
+
+/// Advice about the memory of another process.
+fn process_madvise(
+    cx: &mut Cx<'_>,
+    fd: Fd,
+    vector: UserPtr<Iovec>,
+    count: usize,
+    advice: i32,
+    flags: u32,
+) -> SysResult {
+    if flags != 0 || count > super::remote::MAX_VECTORS {
+        return Err(Errno::EINVAL.into());
+    }
+    let ranges = super::files::slices(cx, vector, count)?;
+    let file = descriptor::file(cx, fd)?;
+    let process = PidFd::process_of(&file)?;
+    let advice = match advice {
+        3 => Advice::WillNeed,
+        20 | 21 => Advice::Cold,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let task = cx.task.container().task(process.pid()).ok_or(Errno::ESRCH)?;
+    if !may_access(cx, &task) || !cx.task.creds().has(Capability::SysNice) {
+        return Err(Errno::EPERM.into());
+    }
+    let mm = task.mm().ok_or(Errno::ESRCH)?;
+    let mut done = 0;
+    for range in ranges {
+        if let Err(errno) = mm.advise(cx.sleeper, range.addr, range.len as u64, advice) {
+            return if done > 0 { Ok(done) } else { Err(errno.into()) };
+        }
+        done += range.len;
+    }
+    Ok(done)
+}
+
 fn msync(cx: &mut Cx<'_>, addr: UserAddr, len: u64, flags: u32) -> SysResult {
     const ASYNC: u32 = 1;
     const INVALIDATE: u32 = 2;
@@ -293,7 +383,7 @@ fn msync(cx: &mut Cx<'_>, addr: UserAddr, len: u64, flags: u32) -> SysResult {
     if flags & SYNC != 0 {
         cx.mm.sync(cx.sleeper, addr, len)?;
     } else {
-        cx.mm.advise(cx.sleeper, addr, len, Advice::Nothing)?;
+        cx.mm.check_range(addr, len)?;
     }
     Ok(0)
 }
@@ -307,6 +397,9 @@ fn mincore(cx: &mut Cx<'_>, addr: UserAddr, len: u64, to: UserAddr) -> SysResult
     }
     let (mut at, mut to) = (addr, to);
     let mut left = usize::try_from(len.div_ceil(4096)).map_err(|_| Errno::ENOMEM)?;
+    if !to.is_range(left as u64) {
+        return Err(Errno::EFAULT.into());
+    }
     while left > 0 {
         let count = left.min(4096);
         let resident = cx.mm.in_core(at, count)?;

@@ -20,7 +20,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Most vectors of one side (`UIO_MAXIOV`).
-const MAX_VECTORS: usize = 1024;
+pub(super) const MAX_VECTORS: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
