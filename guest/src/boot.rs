@@ -2,7 +2,7 @@
 
 use crate::arch::{apic, cpu, percpu, tables, xstate};
 use crate::log::log;
-use crate::mem::{arena, heap, stacks};
+use crate::mem::{arena, heap, large, stacks};
 use crate::platform::{GUEST, Guest};
 use crate::report;
 use crate::sched::thread::Thread;
@@ -44,7 +44,7 @@ fn start_first(boot: &'static BootInfo) -> ! {
         report::bad_boot("no room for the kernel");
     }
     heap::refill_reserve();
-    if tables::add_interrupt_stacks(this).is_err() || stacks::init().is_err() {
+    if tables::add_interrupt_stacks(this).is_err() || stacks::init().is_err() || large::init().is_err() {
         report::bad_boot("too little memory");
     }
     xstate::detect();

@@ -2,13 +2,13 @@
 //!
 //! Small objects come from slabs, naturally aligned blocks of one size class with their header at the start; each CPU
 //! keeps a magazine of free objects per class, so most calls touch no lock (kernel code is not preempted and interrupt
-//! handlers do not allocate). Larger ones are whole blocks of 2^n frames, up to 2 MiB. Empty slabs go back to the frame
-//! allocator. A reserve of frames is set aside at boot: when it has been touched, [`reserve_is_whole`] says so, and the
-//! sentry reclaims before it goes on.
+//! handlers do not allocate). Larger ones are whole blocks of 2^n frames, up to 2 MiB, and where there is none [`large`].
+//! Empty slabs go back to the frame allocator. The sentry keeps frames back for the heap, by what it grants to programs;
+//! behind that stands a small reserve, set aside at boot, and again when a CPU idles after it was touched.
 
 use crate::arch::percpu;
-use crate::mem::HEAP;
-use chitin_core::frame::{Block, FRAME_SIZE, MAX_ORDER};
+use crate::mem::{HEAP, large};
+use chitin_core::frame::{self, Block, FRAME_SIZE, MAX_ORDER};
 use chitin_core::lock::SpinLock;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
@@ -126,20 +126,38 @@ fn order_of(size: usize) -> u8 {
     frames.trailing_zeros().min(u32::from(u8::MAX)) as u8
 }
 
-fn take_block(order: u8) -> Option<NonNull<u8>> {
-    let block = match Block::zeroed(order) {
-        Some(block) => block,
-        None => {
-            RESERVE_WHOLE.store(false, Ordering::Relaxed);
-            // The whole reserve goes back to the frame allocator; what is left of it serves the next calls.
-            drop(RESERVE.try_lock()?.take());
-            Block::zeroed(order)?
-        }
-    };
+/// A whole block, zeroed.
+fn plain_block(order: u8) -> Option<NonNull<u8>> {
+    let block = if order > MAX_ORDER { None } else { Block::zeroed(order) }?;
     let pointer = NonNull::new(block.as_ptr());
     USED.fetch_add(block.size(), Ordering::Relaxed);
     let _: (u32, u8) = block.into_raw();
     pointer
+}
+
+/// A whole block, if need be of the reserve.
+fn take_block(order: u8) -> Option<NonNull<u8>> {
+    plain_block(order).or_else(|| {
+        open_reserve();
+        plain_block(order)
+    })
+}
+
+/// `size` bytes in whole frames, in one block or not.
+fn take_frames(size: usize) -> Option<NonNull<u8>> {
+    let take = || plain_block(order_of(size)).or_else(|| NonNull::new(large::take(size)?));
+    take().or_else(|| {
+        open_reserve();
+        take()
+    })
+}
+
+/// The whole reserve goes back to the frame allocator; what is left of it serves the next calls.
+#[cold]
+fn open_reserve() {
+    RESERVE_WHOLE.store(false, Ordering::Relaxed);
+    let reserve = RESERVE.try_lock().and_then(|mut reserve| reserve.take());
+    drop(reserve);
 }
 
 /// # Safety
@@ -151,21 +169,15 @@ unsafe fn give_block(pointer: *mut u8, order: u8) {
     drop(unsafe { Block::from_raw((number as u32, order)) });
 }
 
-/// Sets the reserve aside, or fills it up again; the frames are not touched.
+/// Sets the reserve aside, or fills it up again if memory is not short; the frames are not touched.
 pub(crate) fn refill_reserve() {
-    if RESERVE_WHOLE.load(Ordering::Relaxed) {
+    if RESERVE_WHOLE.load(Ordering::Relaxed) || frame::is_low() {
         return;
     }
     if let Some(block) = Block::zeroed(RESERVE_ORDER) {
         *RESERVE.lock() = Some(block);
         RESERVE_WHOLE.store(true, Ordering::Relaxed);
     }
-}
-
-/// Whether the reserve has not been touched: system calls and faults check it at entry.
-#[allow(dead_code, reason = "read by the sentry's heap check once the platform boundary asks for it")]
-pub(crate) fn reserve_is_whole() -> bool {
-    RESERVE_WHOLE.load(Ordering::Relaxed)
 }
 
 /// Bytes in slabs and blocks.
@@ -299,11 +311,8 @@ fn spill(magazine: &mut Magazine, index: usize) {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(index) = class_of(layout) else {
-            let order = order_of(layout.size().max(layout.align()));
-            if order > MAX_ORDER {
-                return null_mut();
-            }
-            return take_block(order).map_or(null_mut(), NonNull::as_ptr);
+            let size = layout.size().max(layout.align());
+            return take_frames(size).map_or(null_mut(), NonNull::as_ptr);
         };
         // SAFETY: this CPU's magazines, see above.
         let magazines = unsafe { &mut *percpu::this().magazines.get() };
@@ -317,8 +326,15 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         let Some(index) = class_of(layout) else {
-            // SAFETY: `alloc` took a block of this order for this layout.
-            unsafe { give_block(pointer, order_of(layout.size().max(layout.align()))) };
+            let size = layout.size().max(layout.align());
+            // SAFETY: `alloc` took it for this layout, as its address tells from where.
+            unsafe {
+                if large::contains(pointer) {
+                    large::give(pointer, size);
+                } else {
+                    give_block(pointer, order_of(size));
+                }
+            }
             return;
         };
         // SAFETY: this CPU's magazines, see above.
@@ -350,7 +366,13 @@ unsafe impl GlobalAlloc for Heap {
         let same = match (class_of(layout), class_of(new_layout)) {
             (Some(old), Some(new)) => old == new,
             (None, None) => {
-                order_of(layout.size().max(layout.align())) == order_of(new_size.max(layout.align()))
+                let (old, new) = (layout.size().max(layout.align()), new_size.max(layout.align()));
+                let pages = |size: usize| size.div_ceil(FRAME_SIZE);
+                if large::contains(pointer) {
+                    pages(old) == pages(new)
+                } else {
+                    order_of(old) == order_of(new)
+                }
             }
             _ => false,
         };

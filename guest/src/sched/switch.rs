@@ -7,7 +7,7 @@ use crate::arch::entry;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::xstate;
 use crate::clock;
-use crate::mem::{tables, tlb};
+use crate::mem::{heap, tables, tlb};
 use crate::sched::queue::{self, Taker};
 use crate::sched::thread::Thread;
 use crate::sched::{pending, smp, timer};
@@ -107,6 +107,7 @@ pub(crate) fn idle_loop() -> ! {
             continue;
         }
         tables::unload_orphan(this);
+        heap::refill_reserve();
         cpu::interrupts_off();
         this.idle.store(true, Ordering::SeqCst);
         this.lazy.store(true, Ordering::SeqCst);

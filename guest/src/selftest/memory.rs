@@ -13,6 +13,7 @@ use chitin_sentry::user::UserAddr;
 
 pub(super) fn run() {
     heap_objects();
+    large_objects();
     copies_by_walk();
     copies_direct();
     spaces_give_back();
@@ -44,6 +45,24 @@ fn heap_objects() {
         drop(core::hint::black_box(Box::new(number)));
     }
     measure("allocate-and-free", clock::now_ns() - begin, 100_000);
+}
+
+fn large_objects() {
+    let free = frame::usage().1;
+    let mut good = true;
+    for round in 0..3 {
+        let mut grows: Vec<u64> = Vec::new();
+        let fixed = alloc::vec![7u8; (5 << 20) + round];
+        (0..1_500_000).for_each(|number| grows.push(number));
+        good &= grows.iter().zip(0..).all(|(found, wanted)| *found == wanted);
+        good &= fixed.iter().all(|byte| *byte == 7);
+    }
+    let mut refused: Vec<u8> = Vec::new();
+    good &= refused.try_reserve_exact(1 << 33).is_err() && refused.try_reserve_exact(3 << 20).is_ok();
+    drop(refused);
+    check("allocations larger than a block", good);
+    // Page tables of the window stay.
+    check("and they are given back", frame::usage().1 + 64 > free);
 }
 
 fn copies_by_walk() {
