@@ -35,17 +35,18 @@ impl Line {
         let _ = write!(line.text, "[{}] {}(", cx.task.tid(), row.name);
         let incoming = shape.bytes().position(values::is_result).unwrap_or(shape.len());
         line.arguments(cx, &arguments, incoming, 0);
-        if matches!(row.name, "exit" | "exit_group" | "execve" | "execveat" | "rt_sigreturn") {
-            // These do not come back, or not to the same program.
-            let mut entry = line.text.clone();
-            entry.push_str(if row.name.starts_with("exec") { ") ...\n" } else { ") = ?\n" });
-            crate::log::write(&entry);
+        if ends_the_task(row) {
+            let _ = writeln!(line.text, ") = ?");
+            crate::log::write(&line.text);
         }
         line
     }
 
     /// Shows what came out, and the result.
     pub(super) fn end(mut self, cx: &Cx<'_>, row: &Row, arguments: [u64; 6], result: SysResult) {
+        if ends_the_task(row) {
+            return;
+        }
         let got = result.as_ref().ok().and_then(|value| i64::try_from(*value).ok()).unwrap_or(-1);
         self.arguments(cx, &arguments, self.shape.len(), got);
         let _ = match result {
@@ -75,4 +76,9 @@ impl Line {
         }
         self.rest = until;
     }
+}
+
+/// The call does not come back; the whole line is shown before it.
+fn ends_the_task(row: &Row) -> bool {
+    matches!(row.name, "exit" | "exit_group")
 }
