@@ -447,6 +447,34 @@ static void waiting_for_signals(void)
     SHOW(sigtimedwait(&set, &info, &wrong));
 }
 
+/* A signal that would end the process is sent while it is waited for, and once more after that. */
+static void awaited_signals(void)
+{
+    sigset_t set = set_of(SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            sleep_ms(30);
+            if (i == 1) /* to the thread */
+                syscall(SYS_tgkill, getppid(), getppid(), SIGUSR1);
+            else
+                kill(getppid(), SIGUSR1);
+            _exit(0);
+        }
+        int number = 0;
+        SHOW(sigwait(&set, &number));
+        NUMBER(number);
+        waitpid(child, NULL, 0);
+        sigset_t pending;
+        sigpending(&pending);
+        NUMBER(sigismember(&pending, SIGUSR1));
+    }
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    kill(getpid(), SIGUSR1);
+    printf("not reached\n");
+}
+
 static void child_signal(void)
 {
     handle(SIGCHLD, 0);
@@ -540,6 +568,7 @@ static const struct test_case cases[] = {
     {"restarted_calls", restarted_calls}, {"stop_does_not_interrupt", stop_does_not_interrupt}, {"faults", faults},
     {"fatal_faults", fatal_faults}, {"alternate_stack", alternate_stack}, {"registers_survive", registers_survive},
     {"handler_changes_context", handler_changes_context}, {"waiting_for_signals", waiting_for_signals},
+    {"awaited_signals", awaited_signals},
     {"child_signal", child_signal}, {"broken_pipe", broken_pipe}, {"group_signals", group_signals}, {"timers", timers},
 };
 

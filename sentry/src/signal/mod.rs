@@ -53,6 +53,9 @@ impl AltStack {
 pub struct TaskSignals {
     /// Signals that are not delivered now. Changed by [`set_blocked`].
     pub blocked: SigSet,
+    /// Signals that are let through only to be taken by rt_sigtimedwait(2): as blocked ones they are neither ignored nor do
+    /// they end the process when they are sent.
+    pub awaited: SigSet,
     /// What is blocked again after the system call, or after its handler ([`Task::set_temporary_mask`]).
     pub saved: Option<SigSet>,
     /// Signals for this thread alone.
@@ -66,6 +69,13 @@ impl Task {
     #[must_use]
     pub fn blocked(&self) -> SigSet {
         self.signals.lock().blocked
+    }
+
+    /// Signals whose action is not looked at when they are sent, since they are not delivered.
+    #[must_use]
+    pub fn holds_back(&self) -> SigSet {
+        let signals = self.signals.lock();
+        signals.blocked.union(signals.awaited)
     }
 
     /// Blocks `mask` instead of what is blocked until the system call in progress has ended, or, when a handler interrupts

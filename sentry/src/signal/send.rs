@@ -47,7 +47,7 @@ fn queue_shared(
     let signal = info.signal;
     stop::before_sending(state, signal);
     let traced = main.is_traced() && signal != Signal::KILL;
-    if !traced && !main.blocked().has(signal) && is_ignored(process, &action, signal, from) {
+    if !traced && !main.holds_back().has(signal) && is_ignored(process, &action, signal, from) {
         return Ok(());
     }
     state.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
@@ -74,8 +74,9 @@ pub fn send_to_task(task: &Task, info: SigInfo, from: From) -> Result<(), Errno>
     let blocked = {
         let mut signals = task.signals.lock();
         let blocked = signals.blocked.has(signal);
+        let held_back = blocked || signals.awaited.has(signal);
         let traced = task.is_traced() && signal != Signal::KILL;
-        if !blocked && !traced && is_ignored(process, &action, signal, from) {
+        if !held_back && !traced && is_ignored(process, &action, signal, from) {
             return Ok(());
         }
         signals.pending.push(info, limit).map_err(|_| Errno::EAGAIN)?;
@@ -101,6 +102,7 @@ fn wake_for(state: &mut ProcessState, task: &Task, action: &Action, signal: Sign
     let kills = signal == Signal::KILL
         || (action.handler == Action::DEFAULT
             && signal.default_action() == DefaultAction::Terminate
+            && !task.holds_back().has(signal)
             && !task.is_traced());
     if kills && state.exiting.is_none() {
         state.exiting = Some(ExitStatus::Killed(signal));

@@ -197,7 +197,10 @@ fn rt_sigtimedwait(
 /// Sleeps with the signals of `set` unblocked, so that senders choose this thread.
 fn wait_for(cx: &Cx<'_>, set: SigSet, deadline: Option<u64>) -> Result<SigInfo, Failure> {
     let task = cx.task;
-    let before = set_blocked(task, task.blocked().without(set));
+    // Before they are unblocked, and until they are blocked again, no sender acts on them.
+    let blocked = task.blocked();
+    task.signals.lock().awaited = SigSet(blocked.0 & set.0);
+    let before = set_blocked(task, blocked.without(set));
     let result = loop {
         if let Some(found) = deliver::take_of(task, set) {
             break Ok(found);
@@ -211,6 +214,7 @@ fn wait_for(cx: &Cx<'_>, set: SigSet, deadline: Option<u64>) -> Result<SigInfo, 
         }
     };
     set_blocked(task, before);
+    task.signals.lock().awaited = SigSet::EMPTY;
     result
 }
 
