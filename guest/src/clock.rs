@@ -34,6 +34,12 @@ pub(crate) fn init(boot: &BootInfo, tsc: u64) -> bool {
     true
 }
 
+/// Frequency of the TSC in kHz.
+pub(crate) fn khz() -> u64 {
+    let scaled = u128::from(TICKS_PER_NS.load(Ordering::Relaxed)) * 1_000_000;
+    u64::try_from((scaled + (1 << 31)) >> 32).unwrap_or(0)
+}
+
 /// Monotonic time, ns since boot.
 #[inline]
 pub(crate) fn now_ns() -> u64 {

@@ -99,6 +99,15 @@ impl Platform for Guest {
         clock::realtime_ns()
     }
 
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let result = crate::arch::cpu::cpuid(leaf, subleaf);
+        [result.eax, result.ebx, result.ecx, result.edx]
+    }
+
+    fn clock_khz(&self) -> u64 {
+        clock::khz()
+    }
+
     fn entropy(&self, bytes: &mut [u8]) {
         entropy::fill(bytes);
     }

@@ -108,6 +108,7 @@ impl ProcSource for View {
             user_ns: usage.user_ns,
             system_ns: usage.system_ns,
             idle_ns: uptime_ns.saturating_mul(u64::from(cpus)).saturating_sub(busy),
+            loads: self.container.load_averages(),
             cpus,
             memory,
             memory_used: (self.budget.used() * 4096).min(memory),
@@ -181,6 +182,18 @@ impl CgroupSource for View {
 
     fn processes(&self) -> Vec<u32> {
         ProcSource::pids(self)
+    }
+
+    fn threads(&self) -> Vec<u32> {
+        self.container.tree().tasks.keys().copied().collect()
+    }
+
+    fn cpus(&self) -> usize {
+        platform::get().cpus()
+    }
+
+    fn out_of_memory(&self) -> bool {
+        self.container.out_of_memory.load(Ordering::Relaxed)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Dentry {
     last: AtomicBool,
     /// Used since the last look for unused ones.
     used: AtomicBool,
-    /// Mounts on it, in all namespaces.
+    /// Mounts on it, in all namespaces; where names are not remembered, those below it too.
     mounts: AtomicU32,
     cache: Arc<Dcache>,
 }
@@ -282,19 +282,34 @@ impl Dentry {
         target.child_moved(other, self, &name);
     }
 
+    /// This dentry and, where names are otherwise not remembered, those above it: a mount must be found from the root on.
+    fn way(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut way = alloc::vec![self.clone()];
+        if self.cache.policy == DentryPolicy::Never {
+            while let Some(parent) = way.last().and_then(|last| last.parent()) {
+                way.push(parent);
+            }
+        }
+        way
+    }
+
     /// A mount was put on it: it must be found from now on.
     pub(crate) fn mounted(self: &Arc<Self>) {
-        self.mounts.fetch_add(1, Ordering::AcqRel);
-        if self.cache.policy != DentryPolicy::Always
-            && let Some(parent) = self.parent()
-        {
-            parent.insert_child(self);
+        for dentry in self.way() {
+            dentry.mounts.fetch_add(1, Ordering::AcqRel);
+            if dentry.cache.policy != DentryPolicy::Always
+                && let Some(parent) = dentry.parent()
+            {
+                parent.insert_child(&dentry);
+            }
         }
     }
 
     /// A mount was taken off it.
     pub(crate) fn unmounted(self: &Arc<Self>) {
-        self.mounts.fetch_sub(1, Ordering::AcqRel);
+        for dentry in self.way() {
+            dentry.mounts.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// Pushes the remembered children to `list`.

@@ -205,15 +205,20 @@ pub const PUNCH_HOLE: u32 = 2;
 /// fallocate(2): `FALLOC_FL_ZERO_RANGE`.
 pub const ZERO_RANGE: u32 = 16;
 
+/// Whether the flags of an fallocate(2) go together and are known.
+#[must_use]
+pub const fn is_allocation(mode: u32) -> bool {
+    matches!(mode, 0 | KEEP_SIZE | ZERO_RANGE)
+        || mode == PUNCH_HOLE | KEEP_SIZE
+        || mode == ZERO_RANGE | KEEP_SIZE
+}
+
 /// Allocates or frees part of a file (fallocate(2)).
 ///
 /// # Errors
 /// `EOPNOTSUPP` for modes that are not there, `EPERM` against a seal, `ENODEV` for anything but a regular file.
 pub fn allocate(cx: &FsCx<'_>, file: &OpenFile, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-    if !matches!(mode, 0 | KEEP_SIZE | ZERO_RANGE)
-        && mode != PUNCH_HOLE | KEEP_SIZE
-        && mode != ZERO_RANGE | KEEP_SIZE
-    {
+    if !is_allocation(mode) {
         return Err(Errno::EOPNOTSUPP);
     }
     let (node, ops) = regular(file).map_err(|_| Errno::ENODEV)?;

@@ -16,6 +16,7 @@
 //! file systems' own (100-119), page cache (120).
 
 pub mod anon;
+pub mod async_io;
 pub mod change;
 pub mod context;
 pub mod dentry;
@@ -25,11 +26,13 @@ pub mod eventfd;
 pub mod fd_table;
 pub mod filesystem;
 pub mod fuse;
+pub mod handle;
 pub mod io;
 pub mod lock;
 pub mod lookup;
 pub mod memfd;
 pub mod mount;
+pub mod mount_context;
 pub mod names;
 pub mod node;
 pub mod node_state;

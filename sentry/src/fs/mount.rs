@@ -61,6 +61,8 @@ pub struct Mount {
     /// What was mounted, as the caller named it.
     pub source: Vec<u8>,
     flags: AtomicU32,
+    /// It was made by descriptor and is in no tree yet.
+    detached: AtomicBool,
     place: SpinLock<Option<(Weak<Self>, Arc<Dentry>)>>,
     children: SpinLock<BTreeMap<usize, Arc<Self>>>,
 }
@@ -81,6 +83,7 @@ impl Mount {
             root,
             source: source.to_vec(),
             flags: AtomicU32::new(flags.bits()),
+            detached: AtomicBool::new(false),
             place: SpinLock::new(LEVEL, None),
             children: SpinLock::new(LEVEL, BTreeMap::new()),
         })
@@ -103,6 +106,25 @@ impl Mount {
     /// Changes the flags (`MS_REMOUNT | MS_BIND`).
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// It is in no tree, and may be put into one by its descriptor (fsmount(2), open_tree(2)).
+    pub fn set_detached(&self) {
+        self.detached.store(true, Ordering::Release);
+    }
+
+    /// Whether it was never put into a tree.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
+    }
+
+    /// A copy of this mount from `root` on that is in no tree (`OPEN_TREE_CLONE`).
+    #[must_use]
+    pub fn detached_copy(self: &Arc<Self>, root: &Arc<Dentry>, depth: Depth) -> Arc<Self> {
+        let copy = self.copy(root, depth);
+        copy.set_detached();
+        copy
     }
 
     /// Whether nothing may be changed through it.
@@ -151,6 +173,7 @@ impl Mount {
     /// Puts `self` over `at`, which has nothing mounted on it. The caller holds the namespace's lock.
     fn attach(self: &Arc<Self>, at: &Path) {
         at.dentry.mounted();
+        self.detached.store(false, Ordering::Release);
         *self.place.lock() = Some((Arc::downgrade(&at.mount), at.dentry.clone()));
         let old = at.mount.children.lock().insert(key(&at.dentry), self.clone());
         drop(old);

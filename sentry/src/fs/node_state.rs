@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::SleepLock;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// Level of the lock around what is attached to a node.
 pub const LEVEL: Level = Level(96);
@@ -27,6 +27,8 @@ pub struct NodeState {
     seals: AtomicU32,
     attachment: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
     locks: SpinLock<Option<Box<NodeLocks>>>,
+    /// Number in its file handle, 0 for none.
+    pub handle: AtomicU64,
     /// Who wants to hear of what happens to the file.
     pub watched: Watched,
 }
@@ -45,6 +47,7 @@ impl NodeState {
             seals: AtomicU32::new(0),
             attachment: SpinLock::new(LEVEL, None),
             locks: SpinLock::new(LEVEL, None),
+            handle: AtomicU64::new(0),
             watched: Watched::new(),
         }
     }

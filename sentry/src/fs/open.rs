@@ -333,5 +333,4 @@ pub fn mode_without_set_id(cx: &FsCx<'_>, mode: u32) -> Option<u32> {
 }
 
 /// Flags that fcntl(F_SETFL) may change.
-pub const SETTABLE: u32 =
-    O_APPEND | crate::abi::file::O_NONBLOCK | crate::abi::file::O_DIRECT | O_NOATIME | 0o20000;
+pub const SETTABLE: u32 = O_APPEND | crate::abi::file::O_NONBLOCK | crate::abi::file::O_DIRECT | O_NOATIME;

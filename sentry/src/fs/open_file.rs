@@ -1,5 +1,6 @@
 //! [`OpenFile`]: an open file description (open(2)).
 
+use crate::fs::async_io::AsyncIo;
 use crate::fs::node::OpenState;
 use crate::fs::node_state::WriteAccess;
 use crate::fs::notify::{self, Mask};
@@ -7,7 +8,7 @@ use crate::fs::{Node, Path, Stream, path};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::sleep::SleepLock;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What stands behind an open file.
 pub enum FileBody {
@@ -25,9 +26,8 @@ pub struct OpenFile {
     flags: AtomicU32,
     path: Option<Path>,
     write_access: Option<WriteAccess>,
-    /// `F_SETOWN` and `F_SETSIG`.
-    owner: AtomicI32,
-    owner_signal: AtomicU32,
+    /// Who gets signals when it becomes ready.
+    pub async_io: AsyncIo,
     /// A flock(2) or OFD lock was set through it.
     locked: AtomicBool,
     /// Offset of the next read or write, or position in a directory.
@@ -62,8 +62,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             path,
             write_access,
-            owner: AtomicI32::new(0),
-            owner_signal: AtomicU32::new(0),
+            async_io: AsyncIo::new(),
             locked: AtomicBool::new(false),
             position: SleepLock::new(0),
         })
@@ -145,22 +144,6 @@ impl OpenFile {
     #[must_use]
     pub fn is_path(&self) -> bool {
         matches!(self.body, FileBody::Path(_))
-    }
-
-    /// Who gets its signals (`F_GETOWN`): a process, or a negated process group; 0: nobody.
-    #[must_use]
-    pub fn owner(&self) -> (i32, u32) {
-        (self.owner.load(Ordering::Relaxed), self.owner_signal.load(Ordering::Relaxed))
-    }
-
-    /// Sets who gets its signals (`F_SETOWN`).
-    pub fn set_owner(&self, owner: i32) {
-        self.owner.store(owner, Ordering::Relaxed);
-    }
-
-    /// Sets which signal its owner gets (`F_SETSIG`).
-    pub fn set_owner_signal(&self, signal: u32) {
-        self.owner_signal.store(signal, Ordering::Relaxed);
     }
 
     /// Identity, as the owner of flock(2) and OFD locks.

@@ -52,6 +52,11 @@ pub trait Stream: Send + Sync + Any {
         (0, 0)
     }
 
+    /// Whether `O_ASYNC` works: its owner gets signals when it becomes ready.
+    fn signals_io(&self) -> bool {
+        false
+    }
+
     /// See [`Pollable::poll`].
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask;
 

@@ -295,6 +295,10 @@ impl Stream for SocketFile {
         (timeouts.receive_ns, timeouts.send_ns)
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
+
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
         self.socket.poll(table)
     }

@@ -59,6 +59,17 @@ pub trait Platform: Sync + Send {
     /// Wall clock: ns since the epoch.
     fn realtime_ns(&self) -> u64;
 
+    /// What CPUID says (eax, ebx, ecx, edx), for `/proc/cpuinfo`; zeroes on a platform that cannot tell.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let _ = (leaf, subleaf);
+        [0; 4]
+    }
+
+    /// Frequency of the time stamp counter in kHz, 0 when it is not known.
+    fn clock_khz(&self) -> u64 {
+        0
+    }
+
     /// Fills `bytes` with entropy fit for cryptographic keys.
     fn entropy(&self, bytes: &mut [u8]);
 

@@ -265,10 +265,19 @@ fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysRe
         (Ok(offset), Ok(len)) if len > 0 => (offset, len),
         _ => return Err(Errno::EINVAL.into()),
     };
+    if !io::is_allocation(mode) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     if !file.is_writable() {
         return Err(Errno::EBADF.into());
     }
     match file.body() {
+        FileBody::Stream(_, Some(node)) if !matches!(node.kind, NodeKind::Fifo) => {
+            return Err(Errno::ENODEV.into());
+        }
+        FileBody::Stream(stream, None) if !crate::fs::pipe::is_end(&**stream) => {
+            return Err(Errno::ENODEV.into());
+        }
         FileBody::Stream(..) => return Err(Errno::ESPIPE.into()),
         FileBody::Node(node, _) if node.is_dir() => return Err(Errno::EISDIR.into()),
         _ => {}

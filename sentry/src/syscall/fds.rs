@@ -1,17 +1,18 @@
 //! dup, close_range, fcntl, flock, lseek.
 
 use super::descriptor::{self, CLOEXEC};
+use super::owner;
 use super::place::Scope;
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
-use crate::abi::file::{Flock, O_NOATIME};
+use crate::abi::file::{FASYNC, Flock, O_DIRECT, O_NOATIME};
 use crate::fs::fd_table::Entry;
 use crate::fs::io;
 use crate::fs::lock::{self, Mode, NotLocked, Owner, Record, Wait};
 use crate::fs::node::NodeKind;
-use crate::fs::pipe::{End, Privilege};
-use crate::fs::{FileBody, OpenFile, memfd, open, permission};
+use crate::fs::pipe::{self, End, Privilege};
+use crate::fs::{FileBody, OpenFile, async_io, memfd, open, permission};
 use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
@@ -21,7 +22,14 @@ pub const ROWS: &[Row] = &[
     row!(8, "lseek", 3, lseek, Restart::Never, Support::Full),
     row!(32, "dup", 1, dup, Restart::Never, Support::Full),
     row!(33, "dup2", 2, dup2, Restart::Never, Support::Full),
-    row!(72, "fcntl", 3, fcntl, Restart::Sa, Support::Partial("no leases, no directory notification")),
+    row!(
+        72,
+        "fcntl",
+        3,
+        fcntl,
+        Restart::Sa,
+        Support::Partial("leases and directory notification are refused")
+    ),
     row!(73, "flock", 2, flock, Restart::Sa, Support::Full),
     row!(292, "dup3", 3, dup3, Restart::Never, Support::Full),
     row!(436, "close_range", 3, close_range, Restart::Never, Support::Full),
@@ -132,43 +140,23 @@ fn fcntl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
         _ => {}
     }
     match command {
-        F_SETFL => set_flags(cx, &file, low),
+        F_SETFL => set_flags(cx, fd, &file, low),
         F_GETLK | F_OFD_GETLK => get_lock(cx, &file, command, UserPtr::new(UserAddr::new(argument))),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
             set_lock(cx, &file, command, UserPtr::new(UserAddr::new(argument)))
         }
-        F_SETOWN => {
-            file.set_owner(low.cast_signed());
-            Ok(0)
-        }
-        F_GETOWN => {
-            let owner = file.owner().0;
-            // A negative owner is a process group, not an error.
-            Ok(usize::try_from(i64::from(owner).cast_unsigned()).unwrap_or(0))
-        }
-        F_SETOWN_EX => {
-            let [kind, id] = cx.user().read(UserPtr::<[i32; 2]>::new(UserAddr::new(argument)))?;
-            match kind {
-                0 | 1 => file.set_owner(id),
-                2 => file.set_owner(id.checked_neg().ok_or(Errno::EINVAL)?),
-                _ => return Err(Errno::EINVAL.into()),
-            }
-            Ok(0)
-        }
-        F_GETOWN_EX => {
-            let owner = file.owner().0;
-            let answer = if owner < 0 { [2, owner.saturating_neg()] } else { [1, owner] };
-            cx.user().write(UserPtr::new(UserAddr::new(argument)), &answer)?;
-            Ok(0)
-        }
+        F_SETOWN => owner::set_own(cx, &file, low.cast_signed()),
+        F_GETOWN => owner::get_own(&file),
+        F_SETOWN_EX => owner::set_own_ex(cx, &file, argument),
+        F_GETOWN_EX => owner::get_own_ex(cx, &file, argument),
         F_SETSIG => {
             if argument > 64 {
                 return Err(Errno::EINVAL.into());
             }
-            file.set_owner_signal(low);
+            file.async_io.set_signal(low);
             Ok(0)
         }
-        F_GETSIG => Ok(file.owner().1 as usize),
+        F_GETSIG => Ok(file.async_io.signal() as usize),
         // F_UNLCK: nobody has a lease, since nobody can take one.
         F_GETLEASE => Ok(2),
         F_SETPIPE_SZ | F_GETPIPE_SZ => {
@@ -191,7 +179,7 @@ fn fcntl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
     }
 }
 
-fn set_flags(cx: &Cx<'_>, file: &Arc<OpenFile>, flags: u32) -> SysResult {
+fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<OpenFile>, flags: u32) -> SysResult {
     let old = file.flags();
     if flags & !old & O_NOATIME != 0
         && let Some(node) = file.node()
@@ -200,7 +188,15 @@ fn set_flags(cx: &Cx<'_>, file: &Arc<OpenFile>, flags: u32) -> SysResult {
         let fs = scope.cx(cx);
         permission::check_owner(&fs, &node.ops.attr(&fs)?)?;
     }
+    if (flags ^ old) & FASYNC != 0 {
+        // Where signals are not sent the flag is ignored, as on Linux.
+        let _ = async_io::switch(file, fd.0, flags & FASYNC != 0);
+    }
+    let old = file.flags();
     file.set_flags(old & !open::SETTABLE | flags & open::SETTABLE);
+    if let Some(end) = pipe::of(file) {
+        end.set_packets(flags & O_DIRECT != 0);
+    }
     Ok(0)
 }
 

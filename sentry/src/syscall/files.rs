@@ -454,7 +454,7 @@ fn preadv2(
     let file = readable(cx, fd)?;
     check_offset(&file, at)?;
     let slices = slices(cx, vector, count)?;
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
         return Err(Errno::EOPNOTSUPP.into());
     }
     read_into(cx, &file, at, &slices)

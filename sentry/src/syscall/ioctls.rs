@@ -37,7 +37,13 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
             return Ok(0);
         }
         FIONBIO => return set_flag(O_NONBLOCK),
-        FIOASYNC => return set_flag(FASYNC),
+        FIOASYNC => {
+            let on = cx.user().read(number)? != 0;
+            if on != (file.flags() & FASYNC != 0) {
+                crate::fs::async_io::switch(&file, fd.0, on)?;
+            }
+            return Ok(0);
+        }
         _ => {}
     }
     match file.body() {

@@ -1,4 +1,4 @@
-//! mount, umount2, pivot_root, and file handles, which there are none of.
+//! mount, umount2, pivot_root.
 
 use super::place::{PATH_MAX, Scope, read_path};
 use super::row::{Restart, Row, Support, row};
@@ -9,7 +9,7 @@ use crate::fs::lookup::Follow;
 use crate::fs::mount::{Depth, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, MountFlags, Path};
+use crate::fs::{FileSystem, Mount, MountFlags, Path, Superblock};
 use crate::security::Capability;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
@@ -27,14 +27,6 @@ pub const ROWS: &[Row] = &[
         Support::Partial("tmpfs, bind, move, remount; propagation is private")
     ),
     row!(166, "umount2", 2, umount2, Restart::Never, Support::Partial("no MNT_EXPIRE")),
-    row!(
-        303,
-        "name_to_handle_at",
-        5,
-        name_to_handle_at,
-        Restart::Never,
-        Support::Partial("no file system has handles")
-    ),
 ];
 
 const MS_REMOUNT: u32 = 32;
@@ -49,7 +41,7 @@ fn find(cx: &Cx<'_>, scope: &Scope, path: &[u8]) -> Result<Path, Errno> {
     scope.find(cx, Fd(AT_FDCWD), path, Follow::Yes)
 }
 
-fn admin(scope: &Scope) -> Result<(), Errno> {
+pub(super) fn admin(scope: &Scope) -> Result<(), Errno> {
     if scope.creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
@@ -66,16 +58,37 @@ fn read_optional(cx: &Cx<'_>, from: UserAddr) -> Result<Vec<u8>, Errno> {
     if from.is_null() { Ok(Vec::new()) } else { cx.user().read_cstr(from, PATH_MAX, Errno::EINVAL) }
 }
 
-fn new_fs(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
-    match kind {
-        b"tmpfs" | b"ramfs" => {
-            let options = Options::default().parse(options)?;
-            Ok(TmpFs::new(&cx.mm.budget(), &options))
-        }
-        b"mqueue" => Ok(crate::ipc::mqueue::MqueueFs::new(&cx.task.ipc().mqueues)),
-        b"devpts" => Ok(DevPts::new(options)),
-        _ => Err(Errno::ENODEV),
+/// Whether a file system of that type can be made.
+///
+/// # Errors
+/// `ENODEV`.
+pub(super) fn check_kind(cx: &Cx<'_>, kind: &[u8]) -> Result<(), Errno> {
+    let made = matches!(kind, b"tmpfs" | b"ramfs" | b"mqueue" | b"devpts");
+    if made || shared_superblock(cx, kind).is_some() { Ok(()) } else { Err(Errno::ENODEV) }
+}
+
+/// The instance of a type of which a container has one: it is the same wherever it is mounted.
+fn shared_superblock(cx: &Cx<'_>, kind: &[u8]) -> Option<Arc<Superblock>> {
+    if !matches!(kind, b"proc" | b"sysfs" | b"cgroup2") {
+        return None;
     }
+    let mounts = cx.task.fs().namespace().mounts();
+    let same = mounts.iter().find(|mount| mount.superblock.fs.type_name().as_bytes() == kind);
+    same.map(|mount| mount.superblock.clone())
+}
+
+/// A file system of a type, with options as mount(2) takes them.
+///
+/// # Errors
+/// `ENODEV` for a type that is not there, `EINVAL` for options that it does not know.
+pub(super) fn new_superblock(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result<Arc<Superblock>, Errno> {
+    let fs: Arc<dyn FileSystem> = match kind {
+        b"tmpfs" | b"ramfs" => TmpFs::new(&cx.mm.budget(), &Options::default().parse(options)?),
+        b"mqueue" => crate::ipc::mqueue::MqueueFs::new(&cx.task.ipc().mqueues),
+        b"devpts" => DevPts::new(options),
+        _ => return shared_superblock(cx, kind).ok_or(Errno::ENODEV),
+    };
+    Ok(Superblock::new(fs))
 }
 
 fn mount(
@@ -116,8 +129,10 @@ fn mount(
         let from = find(cx, &scope, &source)?;
         namespace.move_mount(cx.sleeper, &from, &at)?;
     } else {
-        let fs = new_fs(cx, &kind, &data)?;
-        namespace.mount(cx.sleeper, fs, &source, mount_flags(flags), &at)?;
+        let superblock = new_superblock(cx, &kind, &data)?;
+        let root = superblock.root.clone();
+        let mount = Mount::new(superblock, root, &source, mount_flags(flags));
+        namespace.attach(cx.sleeper, &mount, &at)?;
     }
     Ok(0)
 }
@@ -155,18 +170,4 @@ fn pivot_root(cx: &mut Cx<'_>, new_root: UserAddr, put_old: UserAddr) -> SysResu
     }
     scope.fs.set_root(new_root);
     Ok(0)
-}
-
-fn name_to_handle_at(
-    cx: &mut Cx<'_>,
-    dir: Fd,
-    path: UserAddr,
-    _handle: UserAddr,
-    _mount_id: UserAddr,
-    flags: u32,
-) -> SysResult {
-    let path = super::place::read_path_or_null(cx, path, flags)?;
-    let scope = Scope::new(cx);
-    scope.find_target(cx, dir, &path, flags, super::place::Empty::by(flags))?;
-    Err(Errno::EOPNOTSUPP.into())
 }

@@ -21,7 +21,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
     row!(63, "uname", 1, uname, Never, Full),
-    row!(99, "sysinfo", 1, sysinfo, Never, Partial("loads are zero")),
+    row!(99, "sysinfo", 1, sysinfo, Never, Partial("no shared or buffer memory is told")),
     row!(103, "syslog", 3, syslog, Never, Partial("reading; the log cannot be cleared or silenced")),
     row!(170, "sethostname", 2, sethostname, Never, Full),
     row!(171, "setdomainname", 2, setdomainname, Never, Full),
@@ -101,6 +101,8 @@ fn sysinfo(cx: &mut Cx<'_>, to: UserPtr<Sysinfo>) -> SysResult {
     let mut info = Sysinfo::new_zeroed();
     info.uptime = i64::try_from(now_ns() / 1_000_000_000).unwrap_or(i64::MAX);
     (info.total_ram, info.free_ram) = (total << 12, free << 12);
+    // With 16 bits behind the point here.
+    info.loads = container.load_averages().map(|load| load << (16 - crate::task::load::SHIFT));
     info.processes = u16::try_from(container.pids()).unwrap_or(u16::MAX);
     info.unit = 1;
     cx.user().write(to, &info)?;

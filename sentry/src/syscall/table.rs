@@ -30,6 +30,8 @@ const FAMILIES: &[&[Row]] = &[
     super::opens::ROWS,
     super::ioctls::ROWS,
     super::mounts::ROWS,
+    super::mount_api::ROWS,
+    super::handles::ROWS,
     super::transfer::ROWS,
     super::xattrs::ROWS,
     super::stats::ROWS,

@@ -59,6 +59,7 @@ pub struct Container {
     pub budget: Arc<Budget>,
     /// System V objects and message queues.
     pub ipc: Arc<IpcNamespace>,
+    load: super::load::LoadAverage,
     /// A process was killed for want of memory.
     pub out_of_memory: AtomicBool,
     pids_limit: AtomicU32,
@@ -80,6 +81,7 @@ impl Container {
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
             strace: AtomicBool::new(false),
             ipc: IpcNamespace::new(budget.clone()),
+            load: super::load::LoadAverage::new(),
             budget,
             out_of_memory: AtomicBool::new(false),
             pids_limit: AtomicU32::new(u32::MAX),
@@ -221,6 +223,13 @@ impl Container {
     pub(super) fn add_ended(&self, usage: Usage) {
         let mut ended = self.ended.lock();
         *ended = ended.plus(usage);
+    }
+
+    /// Load averages of 1, 5 and 15 minutes, with [`super::load::SHIFT`] bits behind the point.
+    #[must_use]
+    pub fn load_averages(&self) -> [u64; 3] {
+        let usage = self.usage();
+        self.load.update(super::now_ns(), usage.user_ns.saturating_add(usage.system_ns))
     }
 
     /// CPU time and calls of all tasks that are and were.

@@ -12,6 +12,7 @@ pub mod container;
 mod cpu_limit;
 pub mod exit;
 pub mod limits;
+pub mod load;
 pub mod pidfd;
 pub mod process;
 pub mod rseq;

@@ -190,6 +190,10 @@ impl Stream for Inotify {
         Err(Errno::EBADF.into())
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
+
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
         if let Some(table) = table {
             table.add(&self.readable);

@@ -230,6 +230,12 @@ impl End {
     }
 }
 
+/// Whether a stream is the end of a pipe.
+#[must_use]
+pub fn is_end(stream: &dyn Stream) -> bool {
+    stream.as_any().is::<End>()
+}
+
 /// The end of a pipe behind an open file, if it is one.
 #[must_use]
 pub fn of(file: &OpenFile) -> Option<&End> {
@@ -258,6 +264,10 @@ impl Stream for End {
             self.pipe.readable.wake_all();
         }
         result
+    }
+
+    fn signals_io(&self) -> bool {
+        true
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -9,9 +9,11 @@
 //! | `memory` | `maps`, `smaps`, `cmdline`, `environ`, `auxv` |
 //! | `descriptors` | `fd`, `fdinfo` |
 //! | `mounts` | `mounts`, `mountinfo` |
+//! | `cpu` | `cpuinfo` |
 //! | `system` | `meminfo`, `cpuinfo`, `stat`, `uptime` and the like |
 //! | `sysctl` | `/proc/sys` |
 
+mod cpu;
 mod descriptors;
 mod memory;
 mod mounts;

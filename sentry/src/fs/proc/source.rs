@@ -147,6 +147,8 @@ pub struct SystemInfo {
     pub system_ns: u64,
     /// Idle.
     pub idle_ns: u64,
+    /// Load averages, with 11 bits behind the point.
+    pub loads: [u64; 3],
     /// CPUs of the container.
     pub cpus: u32,
     /// Bytes of memory (the container's limit).

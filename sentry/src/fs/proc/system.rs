@@ -26,7 +26,7 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
         }),
         ("filesystems", |_| {
             String::from(
-                "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevpts\nnodev\tmqueue\nnodev\toverlay\nnodev\tcgroup2\n",
+                "nodev\tsysfs\nnodev\ttmpfs\nnodev\tramfs\nnodev\tproc\nnodev\tdevpts\nnodev\tmqueue\nnodev\toverlay\nnodev\tcgroup2\n",
             )
         }),
         ("interrupts", |_| String::from("           CPU0\n")),
@@ -69,8 +69,13 @@ fn uptime(source: &dyn ProcSource) -> String {
 
 fn loadavg(source: &dyn ProcSource) -> String {
     let system = source.system();
-    let load = format!("{}.00", system.running);
-    format!("{load} {load} {load} {}/{} {}\n", system.running.max(1), system.tasks, system.last_pid)
+    let text = |load: u64| {
+        // Rounded to hundredths, as Linux does.
+        let rounded = load + (1 << 11) / 200;
+        format!("{}.{:02}", rounded >> 11, (rounded & 0x7ff) * 100 >> 11)
+    };
+    let [one, five, fifteen] = system.loads.map(text);
+    format!("{one} {five} {fifteen} {}/{} {}\n", system.running.max(1), system.tasks, system.last_pid)
 }
 
 fn meminfo(source: &dyn ProcSource) -> String {
@@ -146,10 +151,5 @@ fn vmstat(source: &dyn ProcSource) -> String {
 }
 
 fn cpuinfo(source: &dyn ProcSource) -> String {
-    let cpus = source.system().cpus.max(1);
-    let mut out = String::new();
-    for cpu in 0..cpus {
-        out.push_str(&crate::abi::version::cpu_text(cpu, cpus));
-    }
-    out
+    super::cpu::info(source.system().cpus.max(1))
 }

@@ -1,12 +1,12 @@
 //! sysfs and the cgroup file system (sysfs(5), cgroups(7)): what programs read to size themselves.
 
 mod cgroup;
+mod cpu;
 
 use crate::abi::Errno;
 use crate::fs::filesystem::{FileSystem, anonymous_device};
 use crate::fs::pseudo::{Meta, PseudoDir, PseudoFile, PseudoFs, Text};
 use crate::fs::{FsCx, Node};
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,15 +42,13 @@ impl Builder {
 #[must_use]
 pub fn new(cpus: usize) -> Arc<dyn FileSystem> {
     let at = Builder { dev: anonymous_device(), ino: Cell::new(0) };
-    let last = cpus.max(1) - 1;
-    let range = if last == 0 { String::from("0\n") } else { format!("0-{last}\n") };
-    let cpu = at.dir(alloc::vec![
-        ("online", at.text(range.clone())),
-        ("possible", at.text(range.clone())),
-        ("present", at.text(range.clone())),
-        ("kernel_max", at.text(String::from("63\n"))),
+    let range = cgroup::cpu_list(cpus);
+    let cpu = PseudoDir::node(at.meta(0o555), cpu::Cpus { dev: at.dev, count: cpus.max(1) });
+    let node0 = at.dir(alloc::vec![
+        ("cpulist", at.text(range)),
+        ("cpumap", at.text(cpu::mask(cpus))),
+        ("distance", at.text(String::from("10\n"))),
     ]);
-    let node0 = at.dir(alloc::vec![("cpulist", at.text(range))]);
     let node = at.dir(alloc::vec![
         ("node0", node0),
         ("online", at.text(String::from("0\n"))),
@@ -58,6 +56,7 @@ pub fn new(cpus: usize) -> Arc<dyn FileSystem> {
     ]);
     let devices = at.dir(alloc::vec![("system", at.dir(alloc::vec![("cpu", cpu), ("node", node)]))]);
     let huge = at.dir(alloc::vec![
+        ("defrag", at.text(String::from("always defer defer+madvise madvise [never]\n"))),
         ("enabled", at.text(String::from("always madvise [never]\n"))),
         ("hpage_pmd_size", at.text(String::from("2097152\n"))),
     ]);

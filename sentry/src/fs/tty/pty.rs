@@ -518,6 +518,10 @@ impl Stream for Master {
         self.0.master_write(from)
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
+
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
         if let Some(table) = table {
             table.add(&self.0.master_changed);
@@ -576,6 +580,10 @@ impl Stream for Slave {
 
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
         self.0.slave_write(from)
+    }
+
+    fn signals_io(&self) -> bool {
+        true
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
