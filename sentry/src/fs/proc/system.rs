@@ -72,7 +72,7 @@ fn loadavg(source: &dyn ProcSource) -> String {
     let text = |load: u64| {
         // Rounded to hundredths, as Linux does.
         let rounded = load + (1 << 11) / 200;
-        format!("{}.{:02}", rounded >> 11, (rounded & 0x7ff) * 100 >> 11)
+        format!("{}.{:02}", rounded >> 11, ((rounded & 0x7ff) * 100) >> 11)
     };
     let [one, five, fifteen] = system.loads.map(text);
     format!("{one} {five} {fifteen} {}/{} {}\n", system.running.max(1), system.tasks, system.last_pid)
