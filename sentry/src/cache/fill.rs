@@ -5,6 +5,7 @@ use super::mapping::{Backing, Mapping};
 use super::reclaim;
 use super::table::{CHUNK, Slot};
 use crate::abi::Errno;
+use crate::mm::pressure;
 use crate::platform::Access;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,15 +30,15 @@ impl Mapping {
                 return Ok(frame.clone());
             }
             match &self.backing {
-                None => self.make(index)?,
+                None => self.make(sleeper, index)?,
                 Some(backing) => self.fill(sleeper, backing, index)?,
             }
         }
     }
 
     /// Makes an absent page of zeroes.
-    pub(super) fn make(&self, index: u64) -> Result<(), Errno> {
-        let frame = self.allocate()?;
+    pub(super) fn make(&self, sleeper: &Sleeper, index: u64) -> Result<(), Errno> {
+        let frame = self.obtain(sleeper)?;
         let unused = self.table.lock().insert(index, frame, true);
         self.release(unused);
         Ok(())
@@ -90,14 +91,15 @@ impl Mapping {
         count: usize,
     ) -> Result<(), Errno> {
         self.register_for_reclaim();
-        let result =
-            self.allocate_many(count).and_then(|frames| match backing.fill(sleeper, first, &frames) {
+        let result = self.allocate_many(sleeper, count).and_then(|frames| {
+            match backing.fill(sleeper, first, &frames) {
                 Ok(()) => Ok(frames),
                 Err(errno) => {
                     self.release(frames);
                     Err(errno)
                 }
-            });
+            }
+        });
         let (frames, result) = match result {
             Ok(frames) => (frames, Ok(())),
             Err(errno) => (Vec::new(), Err(errno)),
@@ -106,11 +108,16 @@ impl Mapping {
         result
     }
 
-    fn allocate_many(&self, count: usize) -> Result<Vec<Frame>, Errno> {
+    /// Frames for a fill. For a single page more is done than for many, of which most are a guess.
+    fn allocate_many(&self, sleeper: &Sleeper, count: usize) -> Result<Vec<Frame>, Errno> {
+        if count == 1 {
+            return Ok(alloc::vec![self.obtain(sleeper)?]);
+        }
         let mut frames = Vec::with_capacity(count);
-        for _ in 0..count {
+        while frames.len() < count {
             match self.allocate() {
                 Ok(frame) => frames.push(frame),
+                Err(Errno::ENOMEM) if pressure::reclaim(sleeper, &self.budget).is_ok() => {}
                 Err(errno) => {
                     self.release(frames);
                     return Err(errno);
@@ -118,6 +125,16 @@ impl Mapping {
             }
         }
         Ok(frames)
+    }
+
+    /// A frame, for which others may have to give up theirs. No lock may be held; pages may be claimed.
+    pub(super) fn obtain(&self, sleeper: &Sleeper) -> Result<Frame, Errno> {
+        loop {
+            match self.allocate() {
+                Err(Errno::ENOMEM) if pressure::obtain(sleeper, &self.budget).is_ok() => {}
+                result => return result,
+            }
+        }
     }
 
     /// Ends a claim: the pages get `frames`, or stay absent when there are none.

@@ -147,7 +147,7 @@ impl Mapping {
             }
             table.claim(index, index, index + 1);
         }
-        let frame = match self.allocate() {
+        let frame = match self.obtain(sleeper) {
             Ok(frame) => frame,
             Err(errno) => {
                 self.settle(index, 1, alloc::vec::Vec::new());
@@ -184,7 +184,7 @@ impl Mapping {
                 return Ok(frame.clone());
             }
             self.wait_settled(sleeper, index)?;
-            self.make(index)?;
+            self.make(sleeper, index)?;
         }
     }
 

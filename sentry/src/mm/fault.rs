@@ -37,6 +37,17 @@ pub enum FaultError {
     OutOfMemory,
 }
 
+impl FaultError {
+    /// What a system call answers whose argument met it.
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::OutOfMemory => Errno::ENOMEM,
+            Self::NotMapped | Self::Denied | Self::Bus => Errno::EFAULT,
+        }
+    }
+}
+
 /// What a round of a fault needs before the next.
 enum Need {
     Frames(usize, Contents),
@@ -96,9 +107,9 @@ impl Mm {
         }
     }
 
-    /// Memory is short: frees some of what is not needed, or fails.
+    /// Memory is short: frees some, or fails.
     fn make_room(&self, sleeper: &Sleeper) -> Result<(), FaultError> {
-        super::pressure::reclaim(sleeper, &self.budget()).map_err(|_| FaultError::OutOfMemory)
+        super::pressure::obtain(sleeper, &self.budget()).map_err(|_| FaultError::OutOfMemory)
     }
 
     fn fault_round(&self, at: u64, access: Access, spare: &mut Option<Spare>) -> Result<(), Stopped> {

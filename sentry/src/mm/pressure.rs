@@ -9,10 +9,41 @@ use crate::cache::reclaim::shrink;
 use crate::platform::OutOfMemory;
 use alloc::sync::Arc;
 use chitin_core::frame;
+use chitin_core::once::Once;
 use chitin_core::sleep::Sleeper;
 
 /// Pages freed at a time.
 const PORTION: usize = 256;
+
+/// What became of a wish for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// Somebody else is ending: it is worth trying again.
+    Coming,
+    /// There is nobody to end, or it is the one who asks.
+    None,
+}
+
+/// Who ends processes when memory is short and no cache can be dropped. A higher room: it knows the processes.
+pub trait Killer: Sync {
+    /// Chooses a process whose memory `short` pays for, ends it and waits a little. No lock may
+    /// be held.
+    fn relieve(&self, sleeper: &Sleeper, short: &Budget) -> Relief;
+}
+
+static KILLER: Once<&'static dyn Killer> = Once::new();
+
+/// Sets who ends processes; the first call wins.
+pub fn set_killer(killer: &'static dyn Killer) {
+    KILLER.set(killer);
+}
+
+fn relieve(sleeper: &Sleeper, short: &Budget) -> Result<(), OutOfMemory> {
+    match KILLER.get().map(|killer| killer.relieve(sleeper, short)) {
+        Some(Relief::Coming) => Ok(()),
+        Some(Relief::None) | None => Err(OutOfMemory),
+    }
+}
 
 /// Sets reserve and root budget by the frames there are. For boot, when everything that boot allocates is allocated.
 pub fn init() {
@@ -30,7 +61,7 @@ fn reserve_of(free: u32) -> u32 {
 /// Whether the call or fault that begins here may go on. Cheap when memory is not short.
 ///
 /// # Errors
-/// [`OutOfMemory`] when nothing could be freed: the OOM killer must choose before anything else is allocated.
+/// [`OutOfMemory`] when nothing can be freed, or who asks is to end.
 #[inline]
 pub fn check(sleeper: &Sleeper) -> Result<(), OutOfMemory> {
     if frame::is_low() { make_room(sleeper) } else { Ok(()) }
@@ -42,20 +73,31 @@ fn make_room(sleeper: &Sleeper) -> Result<(), OutOfMemory> {
     while frame::is_low() {
         if shrink(sleeper, &root, PORTION) == 0 {
             // The reserve is there to be used by those who are about to end.
-            return if frame::usage().1 < reserve_of(frame::usage().0) / 2 {
-                Err(OutOfMemory)
-            } else {
-                Ok(())
-            };
+            if frame::usage().1 >= reserve_of(frame::usage().0) / 2 {
+                return Ok(());
+            }
+            relieve(sleeper, &root)?;
         }
     }
     Ok(())
 }
 
+/// Frees memory for who was refused a page of `budget`: what nobody needs, else that of a process. No lock may be held.
+///
+/// # Errors
+/// [`OutOfMemory`] when nothing can be freed, or who asks is to end.
+pub fn obtain(sleeper: &Sleeper, budget: &Arc<Budget>) -> Result<(), OutOfMemory> {
+    if reclaim(sleeper, budget).is_ok() {
+        return Ok(());
+    }
+    let root = Budget::root();
+    relieve(sleeper, budget.exhausted(1).unwrap_or(&root))
+}
+
 /// Frees memory that `budget` pays for and that nobody needs. No lock may be held.
 ///
 /// # Errors
-/// [`OutOfMemory`] when nothing could be freed: the OOM killer must choose.
+/// [`OutOfMemory`] when nothing could be freed.
 pub fn reclaim(sleeper: &Sleeper, budget: &Arc<Budget>) -> Result<(), OutOfMemory> {
     let root = Budget::root();
     let exhausted = budget.exhausted(1).unwrap_or(&root);

@@ -59,7 +59,7 @@ impl At {
 
 /// Brings in the page that a copy stopped at. No lock is held.
 pub(super) fn resolve(cx: &Cx<'_>, fault: UserFault) -> Result<(), Errno> {
-    cx.mm.resolve_fault(cx.sleeper, fault.addr, fault.access).map_err(|_| Errno::EFAULT)
+    cx.mm.resolve_fault(cx.sleeper, fault.addr, fault.access).map_err(crate::mm::FaultError::errno)
 }
 
 fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {

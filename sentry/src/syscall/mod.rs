@@ -212,7 +212,7 @@ fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
     let regs = &cx.context.regs;
     let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
     if crate::mm::pressure::check(cx.sleeper).is_err() {
-        crate::task::out_of_memory(cx.task);
+        crate::task::oom::no_relief(cx.task);
         return Err(Errno::ENOMEM.into());
     }
     let line = cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed);

@@ -75,7 +75,7 @@ impl Container {
     /// An empty container.
     #[must_use]
     pub fn new(id: String, host: Vec<u8>, domain: Vec<u8>, budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self {
+        let container = Arc::new(Self {
             id,
             uts: SpinLock::new(Level(58), UtsNames { host, domain }),
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
@@ -90,7 +90,9 @@ impl Container {
             changed: WaitQueue::new(),
             ended: SpinLock::new(Level(58), Usage::default()),
             unimplemented: (0..COUNT).map(|_| AtomicU64::new(0)).collect(),
-        })
+        });
+        super::oom::watch(&container);
+        container
     }
 
     /// The id that the host knows it by.

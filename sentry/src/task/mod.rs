@@ -13,6 +13,7 @@ mod cpu_limit;
 pub mod exit;
 pub mod limits;
 pub mod load;
+pub mod oom;
 pub mod pidfd;
 pub mod process;
 pub mod rseq;
@@ -39,16 +40,4 @@ pub use thread::{Task, Work};
 #[must_use]
 pub fn now_ns() -> u64 {
     chitin_core::hooks::now_ns()
-}
-
-/// The task met a limit of memory that nothing could be reclaimed for: its process is killed.
-pub(crate) fn out_of_memory(task: &Task) {
-    let process = task.process();
-    crate::log::write(&alloc::format!(
-        "sentry: out of memory: killed process {} of container {}\n",
-        process.pid(),
-        process.container.id()
-    ));
-    process.container.out_of_memory.store(true, core::sync::atomic::Ordering::Relaxed);
-    process.begin_exit(ExitStatus::Killed(crate::signal::Signal::KILL));
 }

@@ -122,7 +122,7 @@ fn fault(task: &Task, mm: &Mm, sleeper: &Sleeper, address: u64, access: Access) 
         FaultError::NotMapped => (Signal::SEGV, code::SEGV_MAPERR),
         FaultError::Denied => (Signal::SEGV, code::SEGV_ACCERR),
         FaultError::Bus => (Signal::BUS, code::BUS_ADRERR),
-        FaultError::OutOfMemory => return super::out_of_memory(task),
+        FaultError::OutOfMemory => return super::oom::no_relief(task),
     };
     force(task, SigInfo::fault(signal, code, address));
 }

@@ -377,6 +377,11 @@ impl Task {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether its kernel thread is the one that `waker` wakes.
+    pub(super) fn is_woken_by(&self, waker: &Waker) -> bool {
+        self.waker.get().is_some_and(|own| own.will_wake(waker))
+    }
+
     /// What there is to attend to.
     #[must_use]
     pub fn work(&self) -> Work {

@@ -2,7 +2,7 @@
 
 use super::UserAddr;
 use crate::abi::Errno;
-use crate::mm::Mm;
+use crate::mm::{FaultError, Mm};
 use crate::platform::Access;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -91,7 +91,7 @@ impl UserMemory<'_> {
                 Err(fault) => done += fault.done,
             }
             let at = from.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-            self.mm.resolve_fault(self.sleeper, at, Access::Read).map_err(|_| Errno::EFAULT)?;
+            self.mm.resolve_fault(self.sleeper, at, Access::Read).map_err(FaultError::errno)?;
         }
     }
 
@@ -111,7 +111,7 @@ impl UserMemory<'_> {
                 Err(fault) => done += fault.done,
             }
             let at = to.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-            self.mm.resolve_fault(self.sleeper, at, Access::Write).map_err(|_| Errno::EFAULT)?;
+            self.mm.resolve_fault(self.sleeper, at, Access::Write).map_err(FaultError::errno)?;
         }
     }
 
