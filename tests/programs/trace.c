@@ -452,8 +452,8 @@ static void traced_by_another(void)
     read(gone[0], &byte, 1);
     int status;
     SHOW(waitpid(child, &status, WNOHANG));
-    await("parent sees", child);
     await("tracer", tracer);
+    await("parent sees", child);
 }
 
 static const struct test_case cases[] = {

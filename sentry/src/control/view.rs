@@ -3,11 +3,12 @@
 use crate::abi::Errno;
 use crate::fs::proc::{ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::CgroupSource;
-use crate::fs::{FdTable, FsContext};
+use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
 use crate::platform;
 use crate::security::Creds;
 use crate::signal::{Action, Signal};
+use crate::task::namespaces::{self, NamespaceFile};
 use crate::task::{Container, Process, Task};
 use alloc::format;
 use alloc::string::String;
@@ -123,8 +124,8 @@ impl ProcSource for View {
     fn sysctl(&self, name: &str) -> Option<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match name {
-            "kernel/hostname" => Some(text(&self.container.uts.lock().host)),
-            "kernel/domainname" => Some(text(&self.container.uts.lock().domain)),
+            "kernel/hostname" => Some(text(&self.container.namespaces.uts.names.lock().host)),
+            "kernel/domainname" => Some(text(&self.container.namespaces.uts.names.lock().domain)),
             "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
             "kernel/random/uuid" => Some(id_text(&random_id())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
@@ -147,7 +148,7 @@ impl ProcSource for View {
             return result;
         }
         let value = value.get(..end.min(64)).unwrap_or_default().to_vec();
-        let mut uts = self.container.uts.lock();
+        let mut uts = self.container.namespaces.uts.names.lock();
         match name {
             "kernel/hostname" => uts.host = value,
             "kernel/domainname" => uts.domain = value,
@@ -314,6 +315,17 @@ impl ProcTask for Subject {
 
     fn creds(&self) -> Arc<Creds> {
         self.task.as_ref().map_or_else(|| Arc::new(Creds::root()), |task| task.creds())
+    }
+
+    fn may_be_seen(&self, cx: &FsCx<'_>) -> bool {
+        let Some(task) = &self.task else { return false };
+        self.process.pid() == cx.caller.pid || crate::task::trace::may_access(cx.creds, task)
+    }
+
+    fn namespace(&self, name: &str) -> Option<Arc<OpenFile>> {
+        let contents = namespaces::change::of_task(self.task.as_ref()?, name)?;
+        let stream: Arc<dyn Stream> = Arc::new(NamespaceFile(contents));
+        Some(OpenFile::new(FileBody::Stream(stream, None), 0))
     }
 
     fn set_name(&self, name: &[u8]) {

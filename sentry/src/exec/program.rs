@@ -7,6 +7,7 @@ use crate::fs::node::FileNode;
 use crate::fs::{FsContext, FsCx, MountFlags, NodeKind, OpenFile, open};
 use crate::mm::{Budget, Limits as MmLimits, Mm};
 use crate::security::exec::{FileCapabilities, FilePrivileges, after_exec};
+use crate::security::user_ns::Kind;
 use crate::security::{Capability, Creds};
 use crate::task::{Limits, Resource};
 use crate::user::{IoWriter, UserAddr};
@@ -174,14 +175,17 @@ fn privileges(cx: &FsCx<'_>, file: &OpenFile, creds: &Creds) -> Result<FilePrivi
     let no_suid = file.path().is_some_and(|path| path.mount.flags().contains(MountFlags::NO_SUID));
     let Some(node) = file.node().filter(|_| !no_suid && !creds.no_new_privs) else { return Ok(none) };
     let attr = node.ops.attr(cx)?;
+    let user_ns = &creds.user_ns;
+    let named =
+        user_ns.inside(Kind::User, attr.uid).is_some() && user_ns.inside(Kind::Group, attr.gid).is_some();
     let set_gid = attr.mode & S_ISGID != 0 && attr.mode & S_IXGRP != 0;
     let capabilities = match node.ops.get_xattr(cx, b"security.capability") {
         Ok(value) => FileCapabilities::parse(&value)?,
         Err(_) => None,
     };
     Ok(FilePrivileges {
-        uid: (attr.mode & S_ISUID != 0).then_some(attr.uid),
-        gid: set_gid.then_some(attr.gid),
+        uid: (named && attr.mode & S_ISUID != 0).then_some(attr.uid),
+        gid: (named && set_gid).then_some(attr.gid),
         capabilities,
     })
 }

@@ -28,7 +28,7 @@ pub fn mode(cx: &FsCx<'_>, mount: Option<&Arc<Mount>>, node: &Arc<Node>, mode: u
         return Err(Errno::EOPNOTSUPP);
     }
     let mut mode = mode & 0o7777;
-    if !cx.creds.in_group(attr.gid) && !cx.creds.has(Capability::Fsetid) {
+    if !cx.creds.in_group(attr.gid) && !cx.creds.has_over(Capability::Fsetid, attr.uid, attr.gid) {
         mode &= !S_ISGID;
     }
     let change = SetAttr { mode: Some(mode), ctime: Some(TimeSpec::now()), ..SetAttr::default() };
@@ -49,7 +49,7 @@ pub fn owner(
     writable(mount)?;
     let attr = node.ops.attr(cx)?;
     let owns = cx.creds.fsuid == attr.uid;
-    let chown = cx.creds.has(Capability::Chown);
+    let chown = cx.creds.has_over(Capability::Chown, attr.uid, attr.gid);
     let uid_fits = uid.is_none_or(|uid| chown || (owns && uid == attr.uid));
     let gid_fits = gid.is_none_or(|gid| chown || (owns && (gid == attr.gid || cx.creds.in_group(gid))));
     if !uid_fits || !gid_fits {

@@ -1,6 +1,7 @@
 //! [`FsContext`]: root, working directory and umask of a process (`CLONE_FS`).
 
 use crate::fs::{MountNamespace, Path};
+use crate::security::UserNamespace;
 use alloc::sync::Arc;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Sleeper;
@@ -41,13 +42,21 @@ impl FsContext {
     }
 
     /// Gives the process a mount namespace of its own, a copy of the one it had (`CLONE_NEWNS`).
-    pub fn unshare_mounts(&self, sleeper: &Sleeper) {
+    pub fn unshare_mounts(&self, sleeper: &Sleeper, owner: Arc<UserNamespace>) {
         let old = self.places.lock().clone();
-        let (namespace, paths) = old.namespace.copy(sleeper, &[old.root, old.cwd]);
+        let (namespace, paths) = old.namespace.copy(sleeper, &[old.root, old.cwd], owner);
         if let Ok([root, cwd]) = <[Path; 2]>::try_from(paths) {
             let old = core::mem::replace(&mut *self.places.lock(), Places { namespace, root, cwd });
             drop(old);
         }
+    }
+
+    /// Goes into another mount namespace, to its root (setns(2)).
+    pub fn enter(&self, namespace: &Arc<MountNamespace>) {
+        let root = namespace.root();
+        let places = Places { namespace: namespace.clone(), cwd: root.clone(), root };
+        let old = core::mem::replace(&mut *self.places.lock(), places);
+        drop(old);
     }
 
     /// The mount namespace.

@@ -7,6 +7,7 @@ use crate::abi::Errno;
 use crate::fs::dentry::Dentry;
 use crate::fs::filesystem::{FileSystem, Superblock};
 use crate::fs::{FsCx, Path};
+use crate::security::UserNamespace;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -252,6 +253,8 @@ pub enum Unmount {
 pub struct MountNamespace {
     /// Inode number of `/proc/PID/ns/mnt`.
     pub id: u64,
+    /// Whose capabilities count.
+    pub owner: Arc<UserNamespace>,
     root: SpinLock<Arc<Mount>>,
     /// Held around every change of the tree.
     lock: SleepLock<()>,
@@ -262,9 +265,14 @@ impl MountNamespace {
     /// A namespace whose root is `root`.
     #[must_use]
     pub fn new(root: Arc<Mount>) -> Arc<Self> {
+        Self::owned(root, UserNamespace::outermost())
+    }
+
+    fn owned(root: Arc<Mount>, owner: Arc<UserNamespace>) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(0);
         Arc::new(Self {
             id: 0xf000_0000 + u64::from(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            owner,
             root: SpinLock::new(NAMESPACE_LEVEL, root),
             lock: SleepLock::new(()),
             changed: AtomicBool::new(false),
@@ -463,9 +471,14 @@ impl MountNamespace {
         Ok(())
     }
 
-    /// A copy of the tree for `CLONE_NEWNS`; with it, where each path of `paths` is in the copy.
+    /// A copy of the tree for `CLONE_NEWNS` of a task of the user namespace `owner`; with it, where each path of `paths` is in the copy.
     #[must_use]
-    pub fn copy(&self, sleeper: &Sleeper, paths: &[Path]) -> (Arc<Self>, Vec<Path>) {
+    pub fn copy(
+        &self,
+        sleeper: &Sleeper,
+        paths: &[Path],
+        owner: Arc<UserNamespace>,
+    ) -> (Arc<Self>, Vec<Path>) {
         let _lock = self.lock.lock(sleeper);
         let old_root = self.root_mount();
         let new_root = old_root.copy(&old_root.root, Depth::Tree);
@@ -478,7 +491,7 @@ impl MountNamespace {
                 Path { mount, dentry: path.dentry.clone() }
             })
             .collect();
-        (Self::new(new_root), moved)
+        (Self::owned(new_root, owner), moved)
     }
 
     /// Whether mounts changed since the last call (`POLLPRI` of `/proc/self/mounts`).

@@ -37,11 +37,12 @@ pub fn check(creds: &Creds, attr: &Attr, want: Want) -> Result<(), Errno> {
     }
     let is_dir = attr.mode & S_IFMT == S_IFDIR;
     let read_search = if is_dir { !want.contains(Want::WRITE) } else { want == Want::READ };
-    if read_search && creds.has(Capability::DacReadSearch) {
+    let over = |capability| creds.has_over(capability, attr.uid, attr.gid);
+    if read_search && over(Capability::DacReadSearch) {
         return Ok(());
     }
     let override_fits = is_dir || !want.contains(Want::EXECUTE) || attr.mode & 0o111 != 0;
-    if override_fits && creds.has(Capability::DacOverride) { Ok(()) } else { Err(Errno::EACCES) }
+    if override_fits && over(Capability::DacOverride) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Whether the caller may do `want` to `node`.
@@ -116,10 +117,13 @@ pub fn may_remove(cx: &FsCx<'_>, dir: &Node, victim: &Arc<Dentry>, kind: Removal
     let node = victim.node()?;
     check_node(cx, dir, Want::WRITE | Want::EXECUTE)?;
     if !cx.creds.has(Capability::Fowner) {
+        let attr = node.ops.attr(cx)?;
+        let over = cx.creds.has_over(Capability::Fowner, attr.uid, attr.gid);
         let dir_attr = dir.ops.attr(cx)?;
         if dir_attr.mode & S_ISVTX != 0
+            && !over
             && cx.creds.fsuid != dir_attr.uid
-            && cx.creds.fsuid != node.ops.attr(cx)?.uid
+            && cx.creds.fsuid != attr.uid
         {
             return Err(Errno::EPERM);
         }
@@ -140,5 +144,9 @@ pub fn may_remove(cx: &FsCx<'_>, dir: &Node, victim: &Arc<Dentry>, kind: Removal
 /// # Errors
 /// `EPERM`.
 pub fn check_owner(cx: &FsCx<'_>, attr: &Attr) -> Result<(), Errno> {
-    if cx.creds.fsuid == attr.uid || cx.creds.has(Capability::Fowner) { Ok(()) } else { Err(Errno::EPERM) }
+    if cx.creds.fsuid == attr.uid || cx.creds.has_over(Capability::Fowner, attr.uid, attr.gid) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }

@@ -1,5 +1,6 @@
 //! [`Creds`]: who a task acts as. Immutable once shared; a change makes a new value.
 
+use super::user_ns::{Kind, UserNamespace};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -89,6 +90,8 @@ pub struct Creds {
     pub securebits: u32,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
+    /// Where its capabilities count.
+    pub user_ns: Arc<UserNamespace>,
 }
 
 impl Creds {
@@ -112,13 +115,67 @@ impl Creds {
             ambient: 0,
             securebits: 0,
             no_new_privs: false,
+            user_ns: UserNamespace::outermost(),
         }
     }
 
-    /// Whether the effective set has `capability`.
+    /// Whether it has `capability` over the whole container.
     #[must_use]
-    pub const fn has(&self, capability: Capability) -> bool {
+    pub fn has(&self, capability: Capability) -> bool {
+        self.has_own(capability) && self.user_ns.is_outermost()
+    }
+
+    /// Whether it has `capability` in its own user namespace.
+    #[must_use]
+    pub const fn has_own(&self, capability: Capability) -> bool {
         self.effective & (1 << capability as u8) != 0
+    }
+
+    /// Whether it has `capability` in `namespace`: its own or one below, or one that it made right below its own.
+    #[must_use]
+    pub fn has_in(&self, capability: Capability, namespace: &UserNamespace) -> bool {
+        let mut at = Some(namespace);
+        while let Some(namespace) = at {
+            if *namespace == *self.user_ns {
+                return self.has_own(capability);
+            }
+            let parent = namespace.parent();
+            if parent.is_some_and(|parent| **parent == *self.user_ns) && namespace.owner == self.euid {
+                return true;
+            }
+            at = parent.map(|parent| &**parent);
+        }
+        false
+    }
+
+    /// Whether it has `capability` over a file with these owners: both have a name in its user namespace.
+    #[must_use]
+    pub fn has_over(&self, capability: Capability, uid: u32, gid: u32) -> bool {
+        let named = || {
+            self.user_ns.inside(Kind::User, uid).is_some() && self.user_ns.inside(Kind::Group, gid).is_some()
+        };
+        self.has_own(capability) && (self.user_ns.is_outermost() || named())
+    }
+
+    /// User 0 of its user namespace.
+    #[must_use]
+    pub fn root_uid(&self) -> Option<u32> {
+        self.user_ns.outside(Kind::User, 0)
+    }
+
+    /// The credentials of who enters a user namespace, with every capability there.
+    #[must_use]
+    pub fn entering(&self, user_ns: Arc<UserNamespace>) -> Self {
+        Self {
+            inheritable: 0,
+            permitted: ALL_CAPABILITIES,
+            effective: ALL_CAPABILITIES,
+            bounding: ALL_CAPABILITIES,
+            ambient: 0,
+            securebits: 0,
+            user_ns,
+            ..self.clone()
+        }
     }
 
     /// Whether `gid` is the file system group or a supplementary one.

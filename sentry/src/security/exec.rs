@@ -79,14 +79,15 @@ pub fn after_exec(old: &Creds, file: &FilePrivileges) -> (Creds, bool) {
     (new.sgid, new.fsgid) = (new.egid, new.egid);
 
     let root_counts = old.securebits & securebits::NOROOT == 0;
-    let is_root = root_counts && (new.uid == 0 || new.euid == 0);
+    let root = new.root_uid();
+    let is_root = root_counts && (root == Some(new.uid) || root == Some(new.euid));
     let of_file = match (is_root, file.capabilities) {
         // A set-user-id-root program with capabilities of its own, run by somebody else, has only these.
-        (true, Some(own)) if new.uid != 0 && new.euid == 0 => own,
+        (true, Some(own)) if root != Some(new.uid) && root == Some(new.euid) => own,
         (true, _) => FileCapabilities {
             permitted: ALL_CAPABILITIES,
             inheritable: ALL_CAPABILITIES,
-            effective: new.euid == 0,
+            effective: root == Some(new.euid),
         },
         (false, own) => own.unwrap_or(FileCapabilities { permitted: 0, inheritable: 0, effective: false }),
     };

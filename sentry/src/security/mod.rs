@@ -3,5 +3,7 @@
 mod creds;
 pub mod exec;
 pub mod seccomp;
+pub mod user_ns;
 
 pub use creds::{ALL_CAPABILITIES, Capability, Creds};
+pub use user_ns::UserNamespace;

@@ -13,6 +13,7 @@ use crate::fs::node_state::WriteAccess;
 use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Want};
 use crate::fs::{FileBody, NodeKind, TimeSpec, open};
+use crate::security::user_ns::Kind;
 use crate::user::{UserAddr, UserPtr};
 
 /// The family's rows.
@@ -81,8 +82,14 @@ fn id(value: u32) -> Option<u32> {
 }
 
 fn set_owner(cx: &Cx<'_>, scope: &Scope, target: &Target, uid: u32, gid: u32) -> SysResult {
+    let user_ns = &scope.creds.user_ns;
+    let real = |kind, id: Option<u32>| match id {
+        Some(id) => user_ns.outside(kind, id).map(Some).ok_or(Errno::EINVAL),
+        None => Ok(None),
+    };
+    let (uid, gid) = (real(Kind::User, id(uid))?, real(Kind::Group, id(gid))?);
     if let Some(node) = target.node()? {
-        change::owner(&scope.cx(cx), target.mount(), node, id(uid), id(gid))?;
+        change::owner(&scope.cx(cx), target.mount(), node, uid, gid)?;
         target.tell(Mask::ATTRIB);
     }
     Ok(0)

@@ -4,6 +4,7 @@ use super::row::{Restart::Never, Row, Support::Full, row};
 use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::security::exec::securebits;
+use crate::security::user_ns::Kind;
 use crate::security::{ALL_CAPABILITIES, Capability, Creds};
 use crate::task::Resource;
 use crate::user::UserPtr;
@@ -38,20 +39,33 @@ pub const ROWS: &[Row] = &[
 const KEEP: u32 = u32::MAX;
 const NGROUPS_MAX: usize = 65536;
 
+/// What an id is called in the caller's user namespace.
+fn shown(cx: &Cx<'_>, kind: Kind, id: u32) -> u32 {
+    cx.task.creds().user_ns.shown(kind, id)
+}
+
+/// The id that the caller's user namespace calls `id`; [`KEEP`] stays what it is.
+///
+/// # Errors
+/// `EINVAL` when there is none.
+fn real(cx: &Cx<'_>, kind: Kind, id: u32) -> Result<u32, Errno> {
+    if id == KEEP { Ok(KEEP) } else { cx.task.creds().user_ns.outside(kind, id).ok_or(Errno::EINVAL) }
+}
+
 fn getuid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.creds().uid as usize)
+    Ok(shown(cx, Kind::User, cx.task.creds().uid) as usize)
 }
 
 fn geteuid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.creds().euid as usize)
+    Ok(shown(cx, Kind::User, cx.task.creds().euid) as usize)
 }
 
 fn getgid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.creds().gid as usize)
+    Ok(shown(cx, Kind::Group, cx.task.creds().gid) as usize)
 }
 
 fn getegid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.creds().egid as usize)
+    Ok(shown(cx, Kind::Group, cx.task.creds().egid) as usize)
 }
 
 /// What a change of user ids does to capabilities (capabilities(7), "Effect of user ID changes").
@@ -59,7 +73,9 @@ fn fix_capabilities(old: &Creds, new: &mut Creds) {
     if old.securebits & securebits::NO_SETUID_FIXUP != 0 {
         return;
     }
-    let any_root = |creds: &Creds| creds.uid == 0 || creds.euid == 0 || creds.suid == 0;
+    let root = old.root_uid();
+    let is_root = |uid: u32| root == Some(uid);
+    let any_root = |creds: &Creds| is_root(creds.uid) || is_root(creds.euid) || is_root(creds.suid);
     if any_root(old) && !any_root(new) {
         if old.securebits & securebits::KEEP_CAPS == 0 {
             new.permitted = 0;
@@ -67,10 +83,10 @@ fn fix_capabilities(old: &Creds, new: &mut Creds) {
         }
         new.ambient = 0;
     }
-    if old.euid == 0 && new.euid != 0 {
+    if is_root(old.euid) && !is_root(new.euid) {
         new.effective = 0;
     }
-    if old.euid != 0 && new.euid == 0 {
+    if !is_root(old.euid) && is_root(new.euid) {
         new.effective = new.permitted;
     }
 }
@@ -103,12 +119,13 @@ fn commit(cx: &Cx<'_>, old: &Creds, mut new: Creds) -> SysResult {
 }
 
 fn setuid(cx: &mut Cx<'_>, uid: u32) -> SysResult {
-    let old = cx.task.creds();
-    let mut new = (*old).clone();
     if uid == KEEP {
         return Err(Errno::EINVAL.into());
     }
-    if old.has(Capability::Setuid) {
+    let uid = real(cx, Kind::User, uid)?;
+    let old = cx.task.creds();
+    let mut new = (*old).clone();
+    if old.has_own(Capability::Setuid) {
         (new.uid, new.suid) = (uid, uid);
     } else if uid != old.uid && uid != old.suid {
         return Err(Errno::EPERM.into());
@@ -118,12 +135,13 @@ fn setuid(cx: &mut Cx<'_>, uid: u32) -> SysResult {
 }
 
 fn setgid(cx: &mut Cx<'_>, gid: u32) -> SysResult {
-    let old = cx.task.creds();
-    let mut new = (*old).clone();
     if gid == KEEP {
         return Err(Errno::EINVAL.into());
     }
-    if old.has(Capability::Setgid) {
+    let gid = real(cx, Kind::Group, gid)?;
+    let old = cx.task.creds();
+    let mut new = (*old).clone();
+    if old.has_own(Capability::Setgid) {
         (new.gid, new.sgid) = (gid, gid);
     } else if gid != old.gid && gid != old.sgid {
         return Err(Errno::EPERM.into());
@@ -143,8 +161,10 @@ fn or(given: u32, current: u32) -> u32 {
 }
 
 fn setreuid(cx: &mut Cx<'_>, uid: u32, euid: u32) -> SysResult {
+    let uid = real(cx, Kind::User, uid)?;
+    let euid = real(cx, Kind::User, euid)?;
     let old = cx.task.creds();
-    let privileged = old.has(Capability::Setuid);
+    let privileged = old.has_own(Capability::Setuid);
     permitted(&[uid], &[old.uid, old.euid], privileged)?;
     permitted(&[euid], &[old.uid, old.euid, old.suid], privileged)?;
     let mut new = (*old).clone();
@@ -158,8 +178,10 @@ fn setreuid(cx: &mut Cx<'_>, uid: u32, euid: u32) -> SysResult {
 }
 
 fn setregid(cx: &mut Cx<'_>, gid: u32, egid: u32) -> SysResult {
+    let gid = real(cx, Kind::Group, gid)?;
+    let egid = real(cx, Kind::Group, egid)?;
     let old = cx.task.creds();
-    let privileged = old.has(Capability::Setgid);
+    let privileged = old.has_own(Capability::Setgid);
     permitted(&[gid], &[old.gid, old.egid], privileged)?;
     permitted(&[egid], &[old.gid, old.egid, old.sgid], privileged)?;
     let mut new = (*old).clone();
@@ -173,8 +195,11 @@ fn setregid(cx: &mut Cx<'_>, gid: u32, egid: u32) -> SysResult {
 }
 
 fn setresuid(cx: &mut Cx<'_>, uid: u32, euid: u32, suid: u32) -> SysResult {
+    let uid = real(cx, Kind::User, uid)?;
+    let euid = real(cx, Kind::User, euid)?;
+    let suid = real(cx, Kind::User, suid)?;
     let old = cx.task.creds();
-    permitted(&[uid, euid, suid], &[old.uid, old.euid, old.suid], old.has(Capability::Setuid))?;
+    permitted(&[uid, euid, suid], &[old.uid, old.euid, old.suid], old.has_own(Capability::Setuid))?;
     let mut new = (*old).clone();
     (new.uid, new.euid, new.suid) = (or(uid, old.uid), or(euid, old.euid), or(suid, old.suid));
     new.fsuid = new.euid;
@@ -182,8 +207,11 @@ fn setresuid(cx: &mut Cx<'_>, uid: u32, euid: u32, suid: u32) -> SysResult {
 }
 
 fn setresgid(cx: &mut Cx<'_>, gid: u32, egid: u32, sgid: u32) -> SysResult {
+    let gid = real(cx, Kind::Group, gid)?;
+    let egid = real(cx, Kind::Group, egid)?;
+    let sgid = real(cx, Kind::Group, sgid)?;
     let old = cx.task.creds();
-    permitted(&[gid, egid, sgid], &[old.gid, old.egid, old.sgid], old.has(Capability::Setgid))?;
+    permitted(&[gid, egid, sgid], &[old.gid, old.egid, old.sgid], old.has_own(Capability::Setgid))?;
     let mut new = (*old).clone();
     (new.gid, new.egid, new.sgid) = (or(gid, old.gid), or(egid, old.egid), or(sgid, old.sgid));
     new.fsgid = new.egid;
@@ -192,45 +220,48 @@ fn setresgid(cx: &mut Cx<'_>, gid: u32, egid: u32, sgid: u32) -> SysResult {
 
 fn getresuid(cx: &mut Cx<'_>, uid: UserPtr<u32>, euid: UserPtr<u32>, suid: UserPtr<u32>) -> SysResult {
     let creds = cx.task.creds();
-    cx.user().write(uid, &creds.uid)?;
-    cx.user().write(euid, &creds.euid)?;
-    cx.user().write(suid, &creds.suid)?;
+    cx.user().write(uid, &shown(cx, Kind::User, creds.uid))?;
+    cx.user().write(euid, &shown(cx, Kind::User, creds.euid))?;
+    cx.user().write(suid, &shown(cx, Kind::User, creds.suid))?;
     Ok(0)
 }
 
 fn getresgid(cx: &mut Cx<'_>, gid: UserPtr<u32>, egid: UserPtr<u32>, sgid: UserPtr<u32>) -> SysResult {
     let creds = cx.task.creds();
-    cx.user().write(gid, &creds.gid)?;
-    cx.user().write(egid, &creds.egid)?;
-    cx.user().write(sgid, &creds.sgid)?;
+    cx.user().write(gid, &shown(cx, Kind::Group, creds.gid))?;
+    cx.user().write(egid, &shown(cx, Kind::Group, creds.egid))?;
+    cx.user().write(sgid, &shown(cx, Kind::Group, creds.sgid))?;
     Ok(0)
 }
 
 fn setfsuid(cx: &mut Cx<'_>, uid: u32) -> SysResult {
+    let uid = real(cx, Kind::User, uid).unwrap_or(KEEP);
     let old = cx.task.creds();
     let own = [old.uid, old.euid, old.suid, old.fsuid];
-    if uid != KEEP && permitted(&[uid], &own, old.has(Capability::Setuid)).is_ok() {
+    if uid != KEEP && permitted(&[uid], &own, old.has_own(Capability::Setuid)).is_ok() {
         let mut new = (*old).clone();
         new.fsuid = uid;
         if old.securebits & securebits::NO_SETUID_FIXUP == 0 {
-            if old.fsuid == 0 && uid != 0 {
+            let root = old.root_uid();
+            if root == Some(old.fsuid) && root != Some(uid) {
                 new.effective &= !FS_CAPABILITIES;
-            } else if old.fsuid != 0 && uid == 0 {
+            } else if root != Some(old.fsuid) && root == Some(uid) {
                 new.effective |= new.permitted & FS_CAPABILITIES;
             }
         }
         cx.task.set_creds(new);
     }
-    Ok(old.fsuid as usize)
+    Ok(shown(cx, Kind::User, old.fsuid) as usize)
 }
 
 fn setfsgid(cx: &mut Cx<'_>, gid: u32) -> SysResult {
+    let gid = real(cx, Kind::Group, gid).unwrap_or(KEEP);
     let old = cx.task.creds();
     let own = [old.gid, old.egid, old.sgid, old.fsgid];
-    if gid != KEEP && permitted(&[gid], &own, old.has(Capability::Setgid)).is_ok() {
+    if gid != KEEP && permitted(&[gid], &own, old.has_own(Capability::Setgid)).is_ok() {
         cx.task.set_creds(Creds { fsgid: gid, ..(*old).clone() });
     }
-    Ok(old.fsgid as usize)
+    Ok(shown(cx, Kind::Group, old.fsgid) as usize)
 }
 
 fn getgroups(cx: &mut Cx<'_>, room: i32, to: UserPtr<u32>) -> SysResult {
@@ -240,18 +271,23 @@ fn getgroups(cx: &mut Cx<'_>, room: i32, to: UserPtr<u32>) -> SysResult {
         if groups.len() > room {
             return Err(Errno::EINVAL.into());
         }
-        cx.user().write_bytes(to.addr(), groups.as_slice().as_bytes())?;
+        let told: Vec<u32> = groups.iter().map(|gid| shown(cx, Kind::Group, *gid)).collect();
+        cx.user().write_bytes(to.addr(), told.as_slice().as_bytes())?;
     }
     Ok(groups.len())
 }
 
 fn setgroups(cx: &mut Cx<'_>, count: i32, from: UserPtr<u32>) -> SysResult {
     let old = cx.task.creds();
-    if !old.has(Capability::Setgid) {
+    let user_ns = &old.user_ns;
+    if !old.has_own(Capability::Setgid) || !user_ns.has_map(Kind::Group) || !user_ns.allows_setgroups() {
         return Err(Errno::EPERM.into());
     }
     let count = usize::try_from(count).ok().filter(|count| *count <= NGROUPS_MAX).ok_or(Errno::EINVAL)?;
     let mut groups: Vec<u32> = cx.user().read_array(from, count)?;
+    for gid in &mut groups {
+        *gid = old.user_ns.outside(Kind::Group, *gid).ok_or(Errno::EINVAL)?;
+    }
     groups.sort_unstable();
     cx.task.set_creds(Creds { groups: Arc::new(groups), ..(*old).clone() });
     Ok(0)
@@ -335,7 +371,7 @@ fn capset(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -
         [effective, permitted, inheritable].map(|set| set & ALL_CAPABILITIES);
     let old = cx.task.creds();
     let raises_inheritable = inheritable & !(old.inheritable | old.permitted) != 0;
-    let bad = (raises_inheritable && !old.has(Capability::Setpcap))
+    let bad = (raises_inheritable && !old.has_own(Capability::Setpcap))
         || inheritable & !(old.inheritable | old.bounding) != 0
         || permitted & !old.permitted != 0
         || effective & !permitted != 0;

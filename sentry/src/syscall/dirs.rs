@@ -288,7 +288,7 @@ fn fchdir(cx: &mut Cx<'_>, fd: Fd) -> SysResult {
 fn chroot(cx: &mut Cx<'_>, path: UserAddr) -> SysResult {
     let scope = Scope::new(cx);
     let found = find_dir(cx, &scope, path)?;
-    if !scope.creds.has(Capability::SysChroot) {
+    if !scope.creds.has_own(Capability::SysChroot) {
         return Err(Errno::EPERM.into());
     }
     scope.fs.set_root(found);

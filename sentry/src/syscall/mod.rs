@@ -29,6 +29,7 @@ pub mod mounts;
 pub mod mqueue;
 pub mod msg;
 pub mod names;
+pub mod namespaces;
 pub mod numa;
 pub mod opens;
 mod owner;

@@ -42,7 +42,11 @@ fn find(cx: &Cx<'_>, scope: &Scope, path: &[u8]) -> Result<Path, Errno> {
 }
 
 pub(super) fn admin(scope: &Scope) -> Result<(), Errno> {
-    if scope.creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
+    if scope.creds.has_in(Capability::SysAdmin, &scope.fs.namespace().owner) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// Flags of the mount, with relatime unless another word is given.

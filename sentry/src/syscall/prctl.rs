@@ -224,7 +224,7 @@ fn set_name(cx: &Cx<'_>, at: u64) -> Result<u32, Errno> {
 
 fn drop_bounding(cx: &Cx<'_>, number: u64) -> Result<u32, Errno> {
     let old = (*cx.task.creds()).clone();
-    if !old.has(Capability::Setpcap) {
+    if !old.has_own(Capability::Setpcap) {
         return Err(Errno::EPERM);
     }
     let bit = capability_bit(number)?;
@@ -235,7 +235,7 @@ fn drop_bounding(cx: &Cx<'_>, number: u64) -> Result<u32, Errno> {
 fn set_securebits(cx: &Cx<'_>, bits: u64) -> Result<u32, Errno> {
     let old = (*cx.task.creds()).clone();
     let new = u32::try_from(bits).ok().filter(|new| new & !securebits::ALL == 0).ok_or(Errno::EPERM)?;
-    if locked(old.securebits, new) || !old.has(Capability::Setpcap) {
+    if locked(old.securebits, new) || !old.has_own(Capability::Setpcap) {
         return Err(Errno::EPERM);
     }
     cx.task.set_creds(Creds { securebits: new, ..old });

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(56, "clone", 5, sys_clone, Restart::Never, Support::Partial("no new namespaces but mounts")),
+    row!(56, "clone", 5, sys_clone, Restart::Never, Support::Partial("no pid and network namespaces")),
     row!(57, "fork", 0, fork, Restart::Sa, Support::Full),
     row!(58, "vfork", 0, vfork, Restart::Sa, Support::Full),
     row!(60, "exit", 1, exit, Restart::Never, Support::Full),

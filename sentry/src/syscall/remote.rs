@@ -6,12 +6,10 @@ use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::Iovec;
 use crate::mm::Mm;
-use crate::security::Capability;
-use crate::task::Task;
+use crate::task::{Task, trace};
 use crate::user::{UserAddr, UserPtr, UserSlice};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -57,13 +55,7 @@ pub(super) fn may_access(cx: &Cx<'_>, other: &Arc<Task>) -> bool {
     if Arc::ptr_eq(cx.task.process(), other.process()) {
         return true;
     }
-    let (mine, theirs) = (cx.task.creds(), other.creds());
-    if mine.has(Capability::SysPtrace) {
-        return true;
-    }
-    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|uid| *uid == mine.uid)
-        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|gid| *gid == mine.gid);
-    same && other.process().dumpable.load(Ordering::Relaxed) == 1 && theirs.permitted & !mine.permitted == 0
+    trace::may_access(&cx.task.creds(), other)
 }
 
 fn transfer(

@@ -71,7 +71,7 @@ fn set_filter(cx: &Cx<'_>, flags: u64, arguments: UserAddr) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let creds = task.creds();
-    if !creds.no_new_privs && !creds.has(Capability::SysAdmin) {
+    if !creds.no_new_privs && !creds.has_own(Capability::SysAdmin) {
         return Err(Errno::EACCES.into());
     }
     if pointer == 0 {

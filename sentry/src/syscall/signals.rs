@@ -224,7 +224,7 @@ pub(super) fn may_signal(cx: &Cx<'_>, creds: &Creds, target: &Process, signal: O
     let same = [creds.uid, creds.euid].iter().any(|id| *id == of.uid || *id == of.suid);
     let continues = signal == Some(Signal::CONT)
         && cx.task.process().group_and_session().1 == target.group_and_session().1;
-    same || continues || creds.has(Capability::Kill)
+    same || continues || creds.has_in(Capability::Kill, &of.user_ns)
 }
 
 fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {

@@ -13,6 +13,7 @@ use crate::fs::lookup::{self, Follow};
 use crate::fs::node::LinkTarget;
 use crate::fs::permission::{self, Want};
 use crate::fs::{Attr, Mount, MountFlags, NodeKind, Path, TimeSpec, path};
+use crate::security::user_ns::Kind;
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,6 +38,15 @@ fn wire_time(time: TimeSpec) -> Timespec {
     Timespec { sec: time.sec, nsec: i64::from(time.nsec) }
 }
 
+/// With the owners as the caller's user namespace calls them.
+fn named(cx: &Cx<'_>, attr: Attr) -> Attr {
+    let user_ns = cx.task.creds().user_ns.clone();
+    if user_ns.is_outermost() {
+        return attr;
+    }
+    Attr { uid: user_ns.shown(Kind::User, attr.uid), gid: user_ns.shown(Kind::Group, attr.gid), ..attr }
+}
+
 fn wire_stat(attr: &Attr) -> Stat {
     Stat {
         dev: attr.dev,
@@ -59,7 +69,7 @@ fn wire_stat(attr: &Attr) -> Stat {
 fn fstat(cx: &mut Cx<'_>, fd: Fd, to: UserPtr<Stat>) -> SysResult {
     let scope = Scope::new(cx);
     let attr = Target::of(cx.files.get(fd)?).attr(&scope.cx(cx))?;
-    cx.user().write(to, &wire_stat(&attr))?;
+    cx.user().write(to, &wire_stat(&named(cx, attr)))?;
     Ok(0)
 }
 
@@ -71,7 +81,7 @@ fn newfstatat(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, to: UserPtr<Stat>, flags
     let scope = Scope::new(cx);
     let target = scope.find_target(cx, dir, &path, flags, Empty::by(flags))?;
     let attr = target.attr(&scope.cx(cx))?;
-    cx.user().write(to, &wire_stat(&attr))?;
+    cx.user().write(to, &wire_stat(&named(cx, attr)))?;
     Ok(0)
 }
 
@@ -136,7 +146,7 @@ fn statx(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, flags: u32, mask: u32, to: Us
     let scope = Scope::new(cx);
     let target = scope.find_target(cx, dir, &path, flags, Empty::by(flags))?;
     let attr = target.attr(&scope.cx(cx))?;
-    cx.user().write(to, &wire_statx(&attr, &target))?;
+    cx.user().write(to, &wire_statx(&named(cx, attr), &target))?;
     Ok(0)
 }
 
@@ -212,7 +222,7 @@ fn real_scope(cx: &Cx<'_>) -> Scope {
     let mut creds = (*scope.creds).clone();
     creds.fsuid = creds.uid;
     creds.fsgid = creds.gid;
-    creds.effective = if creds.uid == 0 { creds.permitted } else { 0 };
+    creds.effective = if creds.root_uid() == Some(creds.uid) { creds.permitted } else { 0 };
     scope.creds = Arc::new(creds);
     scope
 }

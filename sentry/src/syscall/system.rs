@@ -35,7 +35,7 @@ const PER_LINUX32: u32 = 8;
 const UNAME26: u32 = 0x002_0000;
 
 fn uname(cx: &mut Cx<'_>, to: UserAddr) -> SysResult {
-    let names = cx.task.container().uts.lock().clone();
+    let names = cx.task.namespaces().uts.names.lock().clone();
     let personality = cx.task.personality.load(Ordering::Relaxed);
     let machine: &[u8] = if personality & PER_MASK == PER_LINUX32 { b"i686" } else { b"x86_64" };
     let release =
@@ -51,7 +51,7 @@ fn uname(cx: &mut Cx<'_>, to: UserAddr) -> SysResult {
 }
 
 fn read_name(cx: &Cx<'_>, from: UserAddr, len: i32) -> Result<Vec<u8>, Errno> {
-    if !cx.task.creds().has(Capability::SysAdmin) {
+    if !cx.task.creds().has_in(Capability::SysAdmin, &cx.task.namespaces().uts.owner) {
         return Err(Errno::EPERM);
     }
     let len = usize::try_from(len).ok().filter(|len| *len <= NAME_MAX).ok_or(Errno::EINVAL)?;
@@ -62,13 +62,13 @@ fn read_name(cx: &Cx<'_>, from: UserAddr, len: i32) -> Result<Vec<u8>, Errno> {
 
 fn sethostname(cx: &mut Cx<'_>, from: UserAddr, len: i32) -> SysResult {
     let name = read_name(cx, from, len)?;
-    cx.task.container().uts.lock().host = name;
+    cx.task.namespaces().uts.names.lock().host = name;
     Ok(0)
 }
 
 fn setdomainname(cx: &mut Cx<'_>, from: UserAddr, len: i32) -> SysResult {
     let name = read_name(cx, from, len)?;
-    cx.task.container().uts.lock().domain = name;
+    cx.task.namespaces().uts.names.lock().domain = name;
     Ok(0)
 }
 

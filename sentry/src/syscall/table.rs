@@ -12,6 +12,7 @@ const FAMILIES: &[&[Row]] = &[
     super::ids::ROWS,
     super::memory::ROWS,
     super::numa::ROWS,
+    super::namespaces::ROWS,
     super::remote::ROWS,
     super::limits::ROWS,
     super::pidfd::ROWS,

@@ -1,4 +1,4 @@
-//! What a thread sets for itself: pointers, personality, what it shares (arch_prctl(2), set_tid_address(2), unshare(2)).
+//! What a thread sets for itself: pointers, personality (arch_prctl(2), set_tid_address(2), personality(2)).
 
 use super::row::{
     Restart::Never,
@@ -8,8 +8,6 @@ use super::row::{
 };
 use super::{Cx, SysResult};
 use crate::abi::Errno;
-use crate::security::Capability;
-use crate::task::clone::CloneFlags;
 use crate::user::{UserAddr, UserPtr};
 use chitin_proto::layout::USER_END;
 use core::sync::atomic::Ordering;
@@ -26,7 +24,6 @@ pub const ROWS: &[Row] = &[
     ),
     row!(158, "arch_prctl", 2, arch_prctl, Never, Full),
     row!(218, "set_tid_address", 1, set_tid_address, Never, Full),
-    row!(272, "unshare", 1, unshare, Never, Partial("FS, FILES, mount namespace")),
 ];
 
 const ARCH_SET_GS: u32 = 0x1001;
@@ -56,43 +53,4 @@ fn personality(cx: &mut Cx<'_>, new: u32) -> SysResult {
     let own = &cx.task.personality;
     let old = if new == u32::MAX { own.load(Ordering::Relaxed) } else { own.swap(new, Ordering::Relaxed) };
     Ok(old as usize)
-}
-
-fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
-    let known = CloneFlags::FS
-        | CloneFlags::FILES
-        | CloneFlags::NEWNS
-        | CloneFlags::SYSVSEM
-        | CloneFlags::THREAD
-        | CloneFlags::SIGHAND
-        | CloneFlags::VM;
-    let namespaces = CloneFlags::NEWUTS
-        | CloneFlags::NEWIPC
-        | CloneFlags::NEWUSER
-        | CloneFlags::NEWPID
-        | CloneFlags::NEWNET
-        | CloneFlags::NEWCGROUP;
-    let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if flags.intersects(CloneFlags::NEWNS | namespaces) && !cx.task.creds().has(Capability::SysAdmin) {
-        return Err(Errno::EPERM.into());
-    }
-    let alone = cx.task.process().state().threads.len() == 1;
-    let shared_only = CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM;
-    if !known.contains(flags) || (flags.intersects(shared_only) && !alone) {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
-        cx.task.leave_undo_list();
-    }
-    if flags.intersects(CloneFlags::FS | CloneFlags::NEWNS) {
-        let own = cx.task.fs().duplicate();
-        if flags.contains(CloneFlags::NEWNS) {
-            own.unshare_mounts(cx.sleeper);
-        }
-        drop(cx.task.set_fs(own));
-    }
-    if flags.contains(CloneFlags::FILES) {
-        drop(cx.task.set_files(cx.files.duplicate()));
-    }
-    Ok(0)
 }

@@ -1,9 +1,10 @@
 //! Making tasks (clone(2)).
 
+use super::namespaces::change;
 use super::pidfd::PidFd;
 use super::process::Process;
 use super::spawn::{launch, withdraw};
-use super::thread::Handover;
+use super::thread::{Handover, Parts};
 use super::{Resource, Task, Work, trace};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
@@ -79,14 +80,6 @@ bitflags! {
 
 const O_RDWR: u32 = 2;
 
-/// Namespaces that containers cannot make: answered as by a kernel built without them.
-const NO_NAMESPACES: CloneFlags = CloneFlags::NEWCGROUP
-    .union(CloneFlags::NEWUTS)
-    .union(CloneFlags::NEWIPC)
-    .union(CloneFlags::NEWUSER)
-    .union(CloneFlags::NEWPID)
-    .union(CloneFlags::NEWNET);
-
 /// What to make.
 #[derive(Clone, Copy, Debug)]
 pub struct CloneRequest {
@@ -112,18 +105,14 @@ fn check(request: &CloneRequest, cx: &Cx<'_>) -> Result<(), Errno> {
     let bad = (flags.contains(F::SIGHAND) && !flags.contains(F::VM))
         || (flags.contains(F::THREAD) && !flags.contains(F::SIGHAND))
         || flags.contains(F::NEWNS | F::FS)
+        || flags.contains(F::NEWUSER | F::FS)
+        || (flags.intersects(F::NEWUSER | F::NEWPID) && flags.intersects(F::THREAD | F::PARENT))
         || flags.contains(F::CLEAR_SIGHAND | F::SIGHAND)
         || flags.contains(F::INTO_CGROUP)
         || (flags.contains(F::PIDFD) && flags.intersects(F::THREAD | F::DETACHED))
         || request.exit_signal > 64
         || (flags.contains(F::PARENT) && cx.task.process().is_init());
-    if bad {
-        return Err(Errno::EINVAL);
-    }
-    if flags.intersects(NO_NAMESPACES | F::NEWNS) && !cx.task.creds().has(Capability::SysAdmin) {
-        return Err(Errno::EPERM);
-    }
-    if flags.intersects(NO_NAMESPACES) { Err(Errno::EINVAL) } else { Ok(()) }
+    if bad { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 /// Makes a task; returns its number.
@@ -134,15 +123,21 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     check(request, cx)?;
     let flags = request.flags;
     let parent = cx.task;
+    let creds = change::new_creds(cx, flags)?.map_or_else(|| parent.creds(), Arc::new);
+    let namespaces = change::new_namespaces(parent, flags, &creds)?;
+    if flags.contains(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
+        return Err(Errno::EINVAL.into());
+    }
     let mm = if flags.contains(CloneFlags::VM) { cx.mm.clone() } else { cx.mm.fork(cx.sleeper)? };
     let files = if flags.contains(CloneFlags::FILES) { cx.files.clone() } else { cx.files.duplicate() };
     let fs = if flags.contains(CloneFlags::FS) { parent.fs() } else { parent.fs().duplicate() };
     if flags.contains(CloneFlags::NEWNS) {
-        fs.unshare_mounts(cx.sleeper);
+        fs.unshare_mounts(cx.sleeper, creds.user_ns.clone());
     }
     let context = child_context(cx, request);
     let child = {
-        let parts = |tid, process| Task::new(tid, process, parent.name(), parent.creds(), mm, files, fs);
+        let parts = Parts { creds, mm, files, fs, namespaces };
+        let parts = |tid, process| Task::new(tid, process, parent.name(), parts);
         if flags.contains(CloneFlags::THREAD) {
             add_thread(parent, parts)?
         } else {

@@ -1,5 +1,6 @@
 //! [`Container`]: what the tasks of one container share: their tree, names, limits and counters.
 
+use super::namespaces::Namespaces;
 use super::tree::{self, Tree};
 use super::{Process, Task};
 use crate::abi::Errno;
@@ -50,8 +51,8 @@ impl Usage {
 /// A container.
 pub struct Container {
     id: String,
-    /// Host and domain name.
-    pub uts: SpinLock<UtsNames>,
+    /// What its first process has, and what is executed in it.
+    pub namespaces: Arc<Namespaces>,
     tree: SpinLock<Tree>,
     /// Prints every system call to the log.
     pub strace: AtomicBool,
@@ -75,12 +76,13 @@ impl Container {
     /// An empty container.
     #[must_use]
     pub fn new(id: String, host: Vec<u8>, domain: Vec<u8>, budget: Arc<Budget>) -> Arc<Self> {
+        let ipc = IpcNamespace::new(budget.clone());
         let container = Arc::new(Self {
             id,
-            uts: SpinLock::new(Level(58), UtsNames { host, domain }),
+            namespaces: Arc::new(Namespaces::outermost(UtsNames { host, domain }, ipc.clone())),
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
             strace: AtomicBool::new(false),
-            ipc: IpcNamespace::new(budget.clone()),
+            ipc,
             load: super::load::LoadAverage::new(),
             budget,
             out_of_memory: AtomicBool::new(false),

@@ -13,6 +13,7 @@ mod cpu_limit;
 pub mod exit;
 pub mod limits;
 pub mod load;
+pub mod namespaces;
 pub mod oom;
 pub mod pidfd;
 pub mod process;

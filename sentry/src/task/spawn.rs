@@ -3,7 +3,7 @@
 use super::container::Container;
 use super::limits::Limits;
 use super::process::Process;
-use super::thread::short_name;
+use super::thread::{Parts, short_name};
 use super::{Task, Work, run};
 use crate::abi::Errno;
 use crate::fs::{FdTable, FsContext};
@@ -76,8 +76,14 @@ impl Container {
             let process = Arc::new(Process::new(self.clone(), pid, Handlers::new(), new.limits, start_ns));
             process.oom_score_adj.store(new.oom_score_adj, Ordering::Relaxed);
             let name = short_name(&new.name);
-            let creds = Arc::new(new.creds);
-            let task = Arc::new(Task::new(pid, process.clone(), name, creds, new.mm, new.files, new.fs));
+            let parts = Parts {
+                creds: Arc::new(new.creds),
+                mm: new.mm,
+                files: new.files,
+                fs: new.fs,
+                namespaces: self.namespaces.clone(),
+            };
+            let task = Arc::new(Task::new(pid, process.clone(), name, parts));
             process.state().threads.push(task.clone());
             tree.add(process, 0, None);
             tree.tasks.insert(pid, task.clone());

@@ -2,6 +2,7 @@
 
 use super::container::{Container, Usage};
 use super::limits::Resource;
+use super::namespaces::Namespaces;
 use super::process::{ExitStatus, Process};
 use super::rseq::Rseq;
 use super::schedule::Schedule;
@@ -85,6 +86,15 @@ impl Handover {
     }
 }
 
+/// What a task may share with others.
+pub(super) struct Parts {
+    pub(super) creds: Arc<Creds>,
+    pub(super) mm: Arc<Mm>,
+    pub(super) files: Arc<FdTable>,
+    pub(super) fs: Arc<FsContext>,
+    pub(super) namespaces: Arc<Namespaces>,
+}
+
 /// A thread of a container.
 pub struct Task {
     /// Asks the task to come back from user mode.
@@ -98,6 +108,7 @@ pub struct Task {
     mm: Shared<Option<Arc<Mm>>>,
     files: Shared<Arc<FdTable>>,
     fs: Shared<Arc<FsContext>>,
+    namespaces: Shared<Arc<Namespaces>>,
     /// The run loop's copies of the parts above are to be renewed.
     parts_changed: AtomicBool,
     /// Signals of this thread alone (level 38).
@@ -148,15 +159,8 @@ const PART_LEVEL: Level = Level(60);
 
 impl Task {
     /// A task of the given parts; the caller adds it to its process and tree.
-    pub(super) fn new(
-        tid: u32,
-        process: Arc<Process>,
-        name: [u8; 16],
-        creds: Arc<Creds>,
-        mm: Arc<Mm>,
-        files: Arc<FdTable>,
-        fs: Arc<FsContext>,
-    ) -> Self {
+    pub(super) fn new(tid: u32, process: Arc<Process>, name: [u8; 16], parts: Parts) -> Self {
+        let Parts { creds, mm, files, fs, namespaces } = parts;
         Self {
             exit_request: ExitRequest::new(),
             work: AtomicU32::new(0),
@@ -168,6 +172,7 @@ impl Task {
             mm: Shared::new(PART_LEVEL, Some(mm)),
             files: Shared::new(PART_LEVEL, files),
             fs: Shared::new(PART_LEVEL, fs),
+            namespaces: Shared::new(PART_LEVEL, namespaces),
             parts_changed: AtomicBool::new(false),
             signals: SpinLock::new(crate::signal::TASK_LEVEL, TaskSignals::default()),
             mask_saved: AtomicBool::new(false),
@@ -241,7 +246,7 @@ impl Task {
     /// System V objects and message queues that it sees.
     #[must_use]
     pub fn ipc(&self) -> Arc<IpcNamespace> {
-        self.container().ipc.clone()
+        self.namespaces.get().ipc.0.clone()
     }
 
     /// Its list of semaphores to be undone; made when it has none.
@@ -350,6 +355,17 @@ impl Task {
     /// Replaces root, working directory and umask; only the task itself does.
     pub fn set_fs(&self, fs: Arc<FsContext>) -> Arc<FsContext> {
         self.fs.replace(fs)
+    }
+
+    /// Namespaces now.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        self.namespaces.get()
+    }
+
+    /// Replaces the namespaces; only the task itself does.
+    pub fn set_namespaces(&self, namespaces: Namespaces) {
+        drop(self.namespaces.replace(Arc::new(namespaces)));
     }
 
     /// Address space now, `None` once the task has ended. A system call has it as `cx.mm`.

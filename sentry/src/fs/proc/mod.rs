@@ -6,8 +6,10 @@
 //! | `root` | `/proc` itself: processes, `self`, fixed files |
 //! | `process` | `/proc/PID` and `/proc/PID/task/TID` |
 //! | `status` | `stat`, `statm`, `status`, `limits` |
+//! | `mem` | the memory itself |
 //! | `memory` | `maps`, `smaps`, `cmdline`, `environ`, `auxv` |
 //! | `descriptors` | `fd`, `fdinfo` |
+//! | `id_maps` | `uid_map`, `gid_map`, `setgroups` |
 //! | `mounts` | `mounts`, `mountinfo` |
 //! | `cpu` | `cpuinfo` |
 //! | `system` | `meminfo`, `cpuinfo`, `stat`, `uptime` and the like |
@@ -15,6 +17,8 @@
 
 mod cpu;
 mod descriptors;
+mod id_maps;
+mod mem;
 mod memory;
 mod mounts;
 mod process;

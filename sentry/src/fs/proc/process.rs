@@ -1,12 +1,15 @@
 //! `/proc/PID` and `/proc/PID/task/TID`.
 
+use super::id_maps::{IdMap, SetGroupsFile};
+use super::mem::Mem;
 use super::root::parse_id;
 use super::source::{ProcSource, ProcTask};
 use super::{descriptors, inode, memory, mounts, status};
 use crate::abi::Errno;
 use crate::fs::node::LinkTarget;
 use crate::fs::pseudo::{Contents, Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, StaticDir, Text};
-use crate::fs::{FsCx, Node};
+use crate::fs::{FsCx, Node, NodeKind};
+use crate::security::user_ns::Kind;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::sync::Arc;
@@ -59,7 +62,7 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     };
     text("stat", 10, 0o444, |_, task| Ok(status::stat(task)));
     text("statm", 11, 0o444, |_, task| Ok(status::statm(task)));
-    text("status", 12, 0o444, |_, task| Ok(status::status(task)));
+    text("status", 12, 0o444, |cx, task| Ok(status::status(task, &cx.creds.user_ns)));
     text("limits", 13, 0o444, |_, task| Ok(status::limits(task)));
     text("cmdline", 14, 0o444, memory::cmdline);
     text("environ", 15, 0o400, memory::environ);
@@ -81,9 +84,12 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     text("schedstat", 26, 0o444, |_, task| Ok(status::schedstat(task)));
     text("personality", 27, 0o400, |_, task| Ok(format!("{:08x}\n", task.info().personality).into_bytes()));
     text("io", 28, 0o400, |_, _| Ok(status::io()));
-    text("uid_map", 29, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));
-    text("gid_map", 30, 0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()));
-    text("setgroups", 31, 0o444, |_, _| Ok(b"allow\n".to_vec()));
+    let map = |file, kind| PseudoFile::node(meta(file, 0o644), IdMap(kind, task.clone()));
+    files.insert("uid_map", map(29, Kind::User));
+    files.insert("gid_map", map(30, Kind::Group));
+    files.insert("setgroups", PseudoFile::node(meta(31, 0o644), SetGroupsFile(task.clone())));
+    let mem_meta = meta(32, 0o100_600);
+    files.insert("mem", Node::new(mem_meta.into_ops(), NodeKind::File(Arc::new(Mem(task.clone())))));
     files.insert("comm", PseudoFile::node(meta(40, 0o644), Comm(task.clone())));
     files.insert("oom_score_adj", PseudoFile::node(meta(41, 0o644), OomScoreAdj(task.clone())));
     for (name, file) in [("cwd", 50), ("root", 51), ("exe", 52)] {
@@ -94,11 +100,13 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     files.insert("fdinfo", descriptors::fdinfo_dir(meta(61, 0o555), task));
     let net = descriptors::net_files(dev, tid);
     files.insert("net", PseudoDir::fixed(meta(62, 0o555), net));
-    let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "user", "uts"];
     let links = (0u32..).zip(namespaces).map(|(index, name)| {
-        let target = format!("{name}:[{}]", 4_026_531_835 + u64::from(index)).into_bytes();
-        let meta = meta(71 + u64::from(index), 0);
-        (name, PseudoLink::node(meta, move |_| Ok(LinkTarget::Path(target.clone()))))
+        let (meta, task) = (meta(71 + u64::from(index), 0), task.clone());
+        (
+            name,
+            PseudoLink::node(meta, move |_| task.namespace(name).map(LinkTarget::File).ok_or(Errno::ENOENT)),
+        )
     });
     files.insert("ns", PseudoDir::fixed(meta(70, 0o511), links));
     files

@@ -1,7 +1,7 @@
 //! What proc tells of, as the rooms above hand it down: this room names no task.
 
 use crate::abi::Errno;
-use crate::fs::{FdTable, FsContext};
+use crate::fs::{FdTable, FsContext, FsCx, OpenFile};
 use crate::mm::Mm;
 use crate::security::Creds;
 use alloc::string::String;
@@ -51,6 +51,12 @@ pub trait ProcTask: Send + Sync {
 
     /// Credentials.
     fn creds(&self) -> Arc<Creds>;
+
+    /// Whether the caller may look into its memory.
+    fn may_be_seen(&self, cx: &FsCx<'_>) -> bool;
+
+    /// The file behind `/proc/PID/ns/NAME`; `None` for a zombie.
+    fn namespace(&self, name: &str) -> Option<Arc<OpenFile>>;
 
     /// Sets the name (`/proc/PID/comm`).
     fn set_name(&self, name: &[u8]);

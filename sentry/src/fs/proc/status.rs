@@ -2,6 +2,8 @@
 
 use super::source::ProcTask;
 use crate::mm::Usage;
+use crate::security::UserNamespace;
+use crate::security::user_ns::Kind;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -62,7 +64,7 @@ pub(super) fn statm(task: &dyn ProcTask) -> Vec<u8> {
 }
 
 /// `/proc/PID/status`.
-pub(super) fn status(task: &dyn ProcTask) -> Vec<u8> {
+pub(super) fn status(task: &dyn ProcTask, viewer: &UserNamespace) -> Vec<u8> {
     let info = task.info();
     let creds = task.creds();
     let name = String::from_utf8_lossy(&info.name);
@@ -81,10 +83,17 @@ pub(super) fn status(task: &dyn ProcTask) -> Vec<u8> {
         "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
         info.pid, info.tid, info.ppid, info.tracer
     );
-    let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", creds.uid, creds.euid, creds.suid, creds.fsuid);
-    let _ = writeln!(out, "Gid:\t{}\t{}\t{}\t{}", creds.gid, creds.egid, creds.sgid, creds.fsgid);
+    let ids = |kind, ids: [u32; 4]| {
+        let [a, b, c, d] = ids.map(|id| viewer.shown(kind, id));
+        format!("{a}\t{b}\t{c}\t{d}")
+    };
+    let uids = ids(Kind::User, [creds.uid, creds.euid, creds.suid, creds.fsuid]);
+    let _ = writeln!(out, "Uid:\t{uids}");
+    let gids = ids(Kind::Group, [creds.gid, creds.egid, creds.sgid, creds.fsgid]);
+    let _ = writeln!(out, "Gid:\t{gids}");
     let slots = task.files().map_or(0, |files| files.numbers().last().map_or(0, |last| last + 1));
-    let groups: String = creds.groups.iter().map(|group| format!("{group} ")).collect();
+    let groups: String =
+        creds.groups.iter().map(|group| format!("{} ", viewer.shown(Kind::Group, *group))).collect();
     let _ =
         write!(out, "FDSize:\t{}\nGroups:\t{groups}\n", slots.max(64).cast_unsigned().next_power_of_two());
     let _ = write!(

@@ -111,6 +111,7 @@ impl FileNode for PseudoFile {
         _offset: u64,
         from: &mut IoReader<'_>,
     ) -> Result<usize, Stop> {
+        let at = from.done();
         let mut bytes = vec![0; from.remaining().min(MAX_WRITE)];
         let len = from.read(&mut bytes);
         if len < bytes.len()
@@ -118,7 +119,8 @@ impl FileNode for PseudoFile {
         {
             return Err(Stop::Fault(fault));
         }
-        self.contents.write(cx, &bytes)?;
+        // What is refused was not written.
+        self.contents.write(cx, &bytes).inspect_err(|_| from.rewind(at))?;
         Ok(len)
     }
 

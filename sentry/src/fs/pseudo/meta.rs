@@ -36,7 +36,7 @@ impl Meta {
         Self { uid, gid, ..self }
     }
 
-    pub(super) fn into_ops(self) -> Arc<dyn NodeOps> {
+    pub(in crate::fs) fn into_ops(self) -> Arc<dyn NodeOps> {
         Arc::new(self)
     }
 }

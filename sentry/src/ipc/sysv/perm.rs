@@ -73,7 +73,7 @@ impl Perm {
     ///
     /// # Errors
     /// `EPERM`.
-    pub const fn check_owner(&self, creds: &Creds) -> Result<(), Errno> {
+    pub fn check_owner(&self, creds: &Creds) -> Result<(), Errno> {
         let owns = creds.euid == self.cuid || creds.euid == self.uid;
         if owns || creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
     }

@@ -14,6 +14,7 @@ pub use attach::{How, attach, detach, detach_all, inherit, traceme};
 pub use stop::{Kind, event, exit_event, group_stop, look, signal, singlestep, stop, syscall};
 
 use super::{ExitStatus, Task};
+use crate::security::{Capability, Creds};
 use crate::signal::SigInfo;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -146,6 +147,20 @@ pub struct Trace {
     pub stopped: Option<Stopped>,
     /// What the tracer made of the reason for the signal that is to be delivered (`PTRACE_SETSIGINFO`).
     pub changed_info: Option<SigInfo>,
+}
+
+/// Whether who has these credentials may see into another task's memory (ptrace(2), "Ptrace access mode checking",
+/// ATTACH_REALCREDS).
+#[must_use]
+pub fn may_access(mine: &Creds, other: &Task) -> bool {
+    let theirs = other.creds();
+    if mine.has_in(Capability::SysPtrace, &theirs.user_ns) {
+        return true;
+    }
+    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|uid| *uid == mine.uid)
+        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|gid| *gid == mine.gid);
+    let dumpable = other.process().dumpable.load(core::sync::atomic::Ordering::Relaxed) == 1;
+    same && dumpable && theirs.permitted & !mine.permitted == 0 && theirs.user_ns == mine.user_ns
 }
 
 impl Task {

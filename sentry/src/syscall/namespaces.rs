@@ -1,0 +1,80 @@
+//! unshare(2) and setns(2).
+
+use super::row::{Restart::Never, Row, Support::Partial, row};
+use super::{Cx, Fd, SysResult};
+use crate::abi::Errno;
+use crate::task::clone::CloneFlags;
+use crate::task::namespaces::change::{PRIVILEGED, enter, new_creds, new_namespaces, of_task};
+use crate::task::namespaces::{Contents, NamespaceFile};
+use crate::task::pidfd::PidFd;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The rows of this family.
+pub const ROWS: &[Row] = &[
+    row!(272, "unshare", 1, unshare, Never, Partial("no pid and network namespaces")),
+    row!(308, "setns", 2, setns, Never, Partial("no pid and network namespaces but the container's")),
+];
+
+fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
+    type F = CloneFlags;
+    let known = F::FS | F::FILES | F::SYSVSEM | F::THREAD | F::SIGHAND | F::VM | F::NEWUSER | PRIVILEGED;
+    let mut flags = F::from_bits(flags).filter(|flags| known.contains(*flags)).ok_or(Errno::EINVAL)?;
+    if flags.contains(F::NEWUSER) {
+        flags |= F::THREAD | F::FS;
+    }
+    let task = cx.task;
+    let alone = task.process().state().threads.len() == 1;
+    let shared_handlers = Arc::strong_count(&task.process().handlers.get()) > 2;
+    if (flags.intersects(F::THREAD | F::SIGHAND | F::VM) && !alone)
+        || (flags.intersects(F::SIGHAND | F::VM) && shared_handlers)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    let creds = new_creds(cx, flags)?;
+    let acting = creds.as_ref().cloned().unwrap_or_else(|| (*task.creds()).clone());
+    let namespaces = new_namespaces(task, flags, &acting)?;
+    if flags.intersects(F::SYSVSEM | F::NEWIPC) {
+        task.leave_undo_list();
+    }
+    if flags.intersects(F::FS | F::NEWNS) {
+        let own = task.fs().duplicate();
+        if flags.contains(F::NEWNS) {
+            own.unshare_mounts(cx.sleeper, acting.user_ns.clone());
+        }
+        drop(task.set_fs(own));
+    }
+    if flags.contains(F::FILES) {
+        drop(task.set_files(cx.files.duplicate()));
+    }
+    if let Some(creds) = creds {
+        task.set_creds(creds);
+    }
+    task.set_namespaces((*namespaces).clone());
+    Ok(0)
+}
+
+fn setns(cx: &mut Cx<'_>, fd: Fd, kind: u32) -> SysResult {
+    let file = super::descriptor::file(cx, fd)?;
+    let kind = u64::from(kind);
+    if let Ok(process) = PidFd::process_of(&file) {
+        let kinds = PRIVILEGED | CloneFlags::NEWUSER;
+        if kind == 0 || kind & !kinds.bits() != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let target = process.any_thread().ok_or(Errno::ESRCH)?;
+        // The user namespace first: what it grants counts for the others.
+        let names = ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net"];
+        let all: Vec<Contents> = names.iter().filter_map(|name| of_task(&target, name)).collect();
+        for contents in all.iter().filter(|contents| contents.flag() & kind != 0) {
+            enter(cx, contents)?;
+        }
+        return Ok(0);
+    }
+    let contents = NamespaceFile::contents_of(&file)?;
+    if kind != 0 && contents.flag() != kind {
+        return Err(Errno::EINVAL.into());
+    }
+    enter(cx, contents)?;
+    Ok(0)
+}

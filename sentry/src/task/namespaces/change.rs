@@ -1,0 +1,145 @@
+//! New namespaces (clone(2), unshare(2)), and going into those of others (setns(2)).
+
+use super::{Contents, Namespaces, Plain};
+use crate::abi::Errno;
+use crate::ipc::IpcNamespace;
+use crate::security::{Capability, Creds, UserNamespace};
+use crate::syscall::Cx;
+use crate::task::Task;
+use crate::task::clone::CloneFlags;
+use alloc::sync::Arc;
+
+/// Namespaces that cannot be made: answered as by a kernel built without them.
+const ABSENT: CloneFlags = CloneFlags::NEWPID.union(CloneFlags::NEWNET);
+
+/// Namespaces that need a capability in the user namespace they are made in.
+pub const PRIVILEGED: CloneFlags = ABSENT
+    .union(CloneFlags::NEWNS)
+    .union(CloneFlags::NEWUTS)
+    .union(CloneFlags::NEWIPC)
+    .union(CloneFlags::NEWCGROUP);
+
+/// The credentials in a new user namespace, if one is asked for.
+///
+/// # Errors
+/// `ENOSPC` when there are too many above it, `EPERM` when the caller's ids have no name in the one above, or it has
+/// changed its root.
+pub fn new_creds(cx: &Cx<'_>, flags: CloneFlags) -> Result<Option<Creds>, Errno> {
+    if !flags.contains(CloneFlags::NEWUSER) {
+        return Ok(None);
+    }
+    let (creds, fs) = (cx.task.creds(), cx.task.fs());
+    if fs.root() != fs.namespace().root() {
+        return Err(Errno::EPERM);
+    }
+    let namespace = creds.user_ns.new((creds.euid, creds.egid))?;
+    Ok(Some(creds.entering(namespace)))
+}
+
+/// The other namespaces that are asked for, for a task with `creds`; mounts are the caller's affair.
+///
+/// # Errors
+/// `EPERM`, `EINVAL` for a kind that is not there.
+pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<Arc<Namespaces>, Errno> {
+    let old = task.namespaces();
+    if !flags.intersects(PRIVILEGED) {
+        return Ok(old);
+    }
+    if !creds.has_own(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    if flags.intersects(ABSENT) {
+        return Err(Errno::EINVAL);
+    }
+    let owner = &creds.user_ns;
+    let mut new = (*old).clone();
+    if flags.contains(CloneFlags::NEWUTS) {
+        new.uts = old.uts.copy(owner.clone());
+    }
+    if flags.contains(CloneFlags::NEWIPC) {
+        let ipc = IpcNamespace::new(task.container().budget.clone());
+        new.ipc = (ipc, Plain::new(owner.clone()));
+    }
+    if flags.contains(CloneFlags::NEWCGROUP) {
+        new.cgroup = Plain::new(owner.clone());
+    }
+    Ok(Arc::new(new))
+}
+
+/// The namespace of a task that a file of `/proc/PID/ns` stands for.
+#[must_use]
+pub fn of_task(task: &Task, name: &str) -> Option<Contents> {
+    /// Inode numbers of what a container has one of.
+    const NET: u64 = 4_026_531_840;
+    const PID: u64 = 4_026_531_836;
+    let namespaces = task.namespaces();
+    Some(match name {
+        "cgroup" => Contents::Cgroup(namespaces.cgroup.clone()),
+        "ipc" => Contents::Ipc(namespaces.ipc.0.clone(), namespaces.ipc.1.clone()),
+        "mnt" => Contents::Mount(task.fs().namespace()),
+        "net" => Contents::Net(NET),
+        "pid" | "pid_for_children" => Contents::Pid(PID),
+        "user" => Contents::User(task.creds().user_ns.clone()),
+        "uts" => Contents::Uts(namespaces.uts.clone()),
+        _ => return None,
+    })
+}
+
+/// Takes the calling task into a namespace.
+///
+/// # Errors
+/// `EPERM`; `EINVAL` for a user namespace that it is in already, and when threads or what it shares with others forbid.
+pub fn enter(cx: &Cx<'_>, contents: &Contents) -> Result<(), Errno> {
+    let task = cx.task;
+    let creds = task.creds();
+    let may = |owner: &UserNamespace| {
+        let fine = creds.has_in(Capability::SysAdmin, owner) && creds.has_own(Capability::SysAdmin);
+        if fine { Ok(()) } else { Err(Errno::EPERM) }
+    };
+    let mut namespaces = (*task.namespaces()).clone();
+    match contents {
+        Contents::Uts(uts) => {
+            may(&uts.owner)?;
+            namespaces.uts = uts.clone();
+        }
+        Contents::Cgroup(cgroup) => {
+            may(&cgroup.owner)?;
+            namespaces.cgroup = cgroup.clone();
+        }
+        // There is one of each, which the caller is in.
+        Contents::Ipc(ipc, identity) => {
+            may(&identity.owner)?;
+            task.leave_undo_list();
+            namespaces.ipc = (ipc.clone(), identity.clone());
+        }
+        Contents::Net(_) | Contents::Pid(_) => may(&UserNamespace::outermost())?,
+        Contents::Mount(mounts) => {
+            may(&mounts.owner)?;
+            if !creds.has_own(Capability::SysChroot) {
+                return Err(Errno::EPERM);
+            }
+            let fs = task.fs();
+            if shares_places(&fs) {
+                return Err(Errno::EINVAL);
+            }
+            fs.enter(mounts);
+        }
+        Contents::User(user) => {
+            let alone = task.process().state().threads.len() == 1;
+            if *user == creds.user_ns || !alone || shares_places(&task.fs()) {
+                return Err(Errno::EINVAL);
+            }
+            if !creds.has_in(Capability::SysAdmin, user) {
+                return Err(Errno::EPERM);
+            }
+            task.set_creds(creds.entering(user.clone()));
+        }
+    }
+    task.set_namespaces(namespaces);
+    Ok(())
+}
+
+/// Whether another task shares root and working directory: beside the caller's count there is that of its task.
+fn shares_places(fs: &Arc<crate::fs::FsContext>) -> bool {
+    Arc::strong_count(fs) > 2
+}

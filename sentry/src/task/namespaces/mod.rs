@@ -1,0 +1,81 @@
+//! [`Namespaces`]: what a task shares with others, but for its numbers, its mounts and its ids (namespaces(7)).
+//!
+//! Mounts are kept with root and working directory, the user namespace with the credentials. There is one network and one
+//! pid namespace for a container.
+
+pub mod change;
+mod file;
+
+pub use file::{Contents, NamespaceFile};
+
+use super::UtsNames;
+use crate::ipc::IpcNamespace;
+use crate::security::UserNamespace;
+use crate::security::user_ns::new_ino;
+use alloc::sync::Arc;
+use chitin_core::lock::{Level, SpinLock};
+
+/// Level of the lock around names.
+const LEVEL: Level = Level(62);
+
+/// Host and domain name.
+pub struct UtsNamespace {
+    /// The names.
+    pub names: SpinLock<UtsNames>,
+    /// Whose capabilities count.
+    pub owner: Arc<UserNamespace>,
+    /// Inode number of its file.
+    pub ino: u64,
+}
+
+impl UtsNamespace {
+    /// With the given names.
+    #[must_use]
+    pub fn new(names: UtsNames, owner: Arc<UserNamespace>) -> Arc<Self> {
+        Arc::new(Self { names: SpinLock::new(LEVEL, names), owner, ino: new_ino() })
+    }
+
+    /// A copy for a task of `owner`.
+    #[must_use]
+    pub fn copy(&self, owner: Arc<UserNamespace>) -> Arc<Self> {
+        let names = self.names.lock().clone();
+        Self::new(names, owner)
+    }
+}
+
+/// The namespaces of a task that are not kept elsewhere. Immutable; a change makes a new value.
+#[derive(Clone)]
+pub struct Namespaces {
+    /// Names.
+    pub uts: Arc<UtsNamespace>,
+    /// System V objects and message queues, and whose capabilities count.
+    pub ipc: (Arc<IpcNamespace>, Arc<Plain>),
+    /// Control groups, which are shown the same to all.
+    pub cgroup: Arc<Plain>,
+}
+
+impl Namespaces {
+    /// Those of a container.
+    #[must_use]
+    pub fn outermost(names: UtsNames, ipc: Arc<IpcNamespace>) -> Self {
+        let owner = UserNamespace::outermost();
+        let ipc = (ipc, Plain::new(owner.clone()));
+        Self { uts: UtsNamespace::new(names, owner.clone()), ipc, cgroup: Plain::new(owner) }
+    }
+}
+
+/// A namespace that only has an identity.
+pub struct Plain {
+    /// Whose capabilities count.
+    pub owner: Arc<UserNamespace>,
+    /// Inode number of its file.
+    pub ino: u64,
+}
+
+impl Plain {
+    /// A new one.
+    #[must_use]
+    pub fn new(owner: Arc<UserNamespace>) -> Arc<Self> {
+        Arc::new(Self { owner, ino: new_ino() })
+    }
+}
