@@ -1,7 +1,7 @@
 //! futex, futex_waitv, set_robust_list, get_robust_list.
 
 use super::row::{Restart, Row, Support, row};
-use super::{Cx, Failure, SysResult};
+use super::{Cx, Failure, FromArg, SysResult};
 use crate::abi::Errno;
 use crate::abi::time::Timespec;
 use crate::ipc::futex::pi::{self, Patience};
@@ -14,8 +14,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-const PRIORITY: &str =
-    "FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI answer ENOSYS; no priority inheritance";
+const PRIORITY: &str = "no priorities to inherit";
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -38,11 +37,12 @@ const UNLOCK_PI: u32 = 7;
 const TRYLOCK_PI: u32 = 8;
 const WAIT_BITSET: u32 = 9;
 const WAKE_BITSET: u32 = 10;
+const WAIT_REQUEUE_PI: u32 = 11;
+const CMP_REQUEUE_PI: u32 = 12;
 const LOCK_PI2: u32 = 13;
 
 /// A count given as an `int`: negative means as many as there are for moving, and one for waking.
 fn count(register: u64) -> usize {
-    use super::FromArg;
     usize::try_from(i32::from_arg(register)).unwrap_or(usize::MAX)
 }
 
@@ -58,7 +58,7 @@ fn futex_call(
     let command = operation & !(PRIVATE | CLOCK_REALTIME);
     let scope = if operation & PRIVATE != 0 { Scope::Private } else { Scope::Shared };
     let realtime = operation & CLOCK_REALTIME != 0;
-    if realtime && !matches!(command, WAIT | WAIT_BITSET | LOCK_PI2) {
+    if realtime && !matches!(command, WAIT | WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     let user = cx.user();
@@ -94,8 +94,30 @@ fn futex_call(
             let deadline_ns = if try_only { None } else { deadline(cx, timeout, clock, true)? };
             let patience = if try_only { Patience::Try } else { Patience::Wait };
             let key = Key::new(&user, at, scope)?;
+            has_owner(cx, at)?;
             pi::lock(&user, &cx.waiter(), (at, key), cx.task.tid(), patience, deadline_ns)?;
             0
+        }
+        WAIT_REQUEUE_PI => {
+            let clock = if realtime { SystemClock::Realtime } else { SystemClock::Monotonic };
+            let deadline_ns = deadline(cx, timeout, clock, true)?;
+            let (key, target) = (Key::new(&user, at, scope)?, Key::new(&user, at2, scope)?);
+            if key == target {
+                return Err(Errno::EINVAL.into());
+            }
+            pi::wait_requeue(&user, &cx.waiter(), (at, key, value), target, cx.task.tid(), deadline_ns)?;
+            0
+        }
+        CMP_REQUEUE_PI => {
+            let others = i32::from_arg(timeout);
+            if value != 1 || others < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let (from, to) = (Key::new(&user, at, scope)?, Key::new(&user, at2, scope)?);
+            if from == to {
+                return Err(Errno::EINVAL.into());
+            }
+            pi::requeue(&user, (at, from), (at2, to), count(timeout), value3)?
         }
         UNLOCK_PI => {
             let key = Key::new(&user, at, scope)?;
@@ -104,6 +126,14 @@ fn futex_call(
         }
         _ => return Err(Errno::ENOSYS.into()),
     })
+}
+
+/// A lock that is taken must have an owner that is there.
+fn has_owner(cx: &Cx<'_>, at: UserAddr) -> Result<(), Errno> {
+    let word = cx.user().read(UserPtr::<u32>::new(at))?;
+    let owner = word & pi::TID_MASK;
+    let gone = owner != 0 && owner != cx.task.tid() && cx.task.container().task(owner).is_none();
+    if gone { Err(Errno::ESRCH) } else { Ok(()) }
 }
 
 /// The deadline in monotonic time; `absolute` times are of `clock`.

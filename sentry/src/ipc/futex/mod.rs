@@ -111,7 +111,16 @@ struct Entry {
     index: usize,
     /// Waits for a lock that is handed over ([`pi`]).
     pi: bool,
+    /// Waits to be moved to that lock ([`pi::wait_requeue`]).
+    target: Option<Key>,
     sleep: Arc<Sleep>,
+}
+
+impl Entry {
+    /// Whether only operations on locks wake or move it.
+    fn is_for_lock(&self) -> bool {
+        self.pi || self.target.is_some()
+    }
 }
 
 type Bucket = Vec<Entry>;
@@ -169,7 +178,10 @@ fn take(bucket: &mut Bucket, key: Key, bitset: u32, count: usize, to_wake: &mut 
     let mut left = count;
     let mut at = 0;
     while left > 0 && at < bucket.len() {
-        if bucket.get(at).is_some_and(|entry| entry.key == key && entry.bitset & bitset != 0 && !entry.pi) {
+        if bucket
+            .get(at)
+            .is_some_and(|entry| entry.key == key && entry.bitset & bitset != 0 && !entry.is_for_lock())
+        {
             to_wake.mark(bucket.remove(at));
             left -= 1;
         } else {
@@ -231,6 +243,7 @@ pub fn wait(
                         bitset: futex.bitset,
                         index,
                         pi: false,
+                        target: None,
                         sleep: sleep.clone(),
                     });
                     break None;

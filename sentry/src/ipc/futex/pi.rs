@@ -1,9 +1,10 @@
-//! Locks that the kernel hands over (`FUTEX_LOCK_PI`, `FUTEX_UNLOCK_PI`, `FUTEX_TRYLOCK_PI`).
+//! Locks that the kernel hands over (`FUTEX_LOCK_PI`, `FUTEX_UNLOCK_PI`, `FUTEX_TRYLOCK_PI`), and waiting to be moved to one
+//! (`FUTEX_WAIT_REQUEUE_PI`, `FUTEX_CMP_REQUEUE_PI`).
 //!
 //! The word holds the owner's thread id and [`WAITERS`]. An unlock with waiters makes the longest waiting one the owner.
 //! All threads have the same priority here, so there is none to inherit.
 
-use super::{Bucket, Entry, Key, Queued, Sleep, ToWake, lock as lock_bucket, resolve};
+use super::{Bucket, Entry, Key, Queued, Sleep, ToWake, lock as lock_bucket, resolve, with_two};
 use crate::abi::Errno;
 use crate::platform::{Access, CopyFault};
 use crate::user::{UserAddr, UserMemory};
@@ -95,9 +96,148 @@ fn attempt(user: &UserMemory<'_>, at: UserAddr, key: Key, sleep: &Arc<Sleep>, pa
             Err(CopyFault { .. }) => return Try::Fault(Access::Write),
         }
         sleep.bucket.store(key.bucket(), Ordering::Relaxed);
-        bucket.push(Entry { key, bitset: 0, index: 0, pi: true, sleep: sleep.clone() });
+        bucket.push(Entry { key, bitset: 0, index: 0, pi: true, target: None, sleep: sleep.clone() });
         return Try::Queued;
     }
+}
+
+/// Sleeps on the futex at `at` while it holds `value`, to be moved to the lock `target`; returns with the lock.
+///
+/// # Errors
+/// `EAGAIN` when the word does not hold the value, `EFAULT`; [`Blocked::Interrupted`], [`Blocked::TimedOut`].
+pub fn wait_requeue(
+    user: &UserMemory<'_>,
+    waiter: &Waiter<'_>,
+    (at, key, value): (UserAddr, Key, u32),
+    target: Key,
+    tid: u32,
+    deadline_ns: Option<u64>,
+) -> Result<(), Blocked> {
+    let sleep = Sleep::new(waiter.sleeper.waker(), tid);
+    let queued = Queued { sleep: &sleep, futexes: &[] };
+    loop {
+        let mut bucket = lock_bucket(key.bucket());
+        match user.mm.space().load_u32(at) {
+            Ok(found) if found != value => return Err(Blocked::Errno(Errno::EAGAIN)),
+            Ok(_) => {
+                sleep.bucket.store(key.bucket(), Ordering::Relaxed);
+                let sleep = sleep.clone();
+                bucket.push(Entry { key, bitset: 0, index: 0, pi: false, target: Some(target), sleep });
+                break;
+            }
+            Err(CopyFault { .. }) => {
+                drop(bucket);
+                resolve(user, at, Access::Read).map_err(Blocked::Errno)?;
+            }
+        }
+    }
+    loop {
+        if sleep.woken().is_some() {
+            return Ok(());
+        }
+        let blocked = match waiter.park(deadline_ns) {
+            Woken::Ready => continue,
+            Woken::Interrupted => Blocked::Interrupted,
+            Woken::TimedOut => Blocked::TimedOut,
+        };
+        return queued.end().map(drop).ok_or(blocked);
+    }
+}
+
+/// What of a move to a lock has been done when user memory is not there.
+enum Moved {
+    Done(usize),
+    Fault(UserAddr, Access),
+    Failed(Errno),
+}
+
+/// Gives the lock at `to` to the longest waiting thread of [`wait_requeue`], if it is free, and moves up to `count` others
+/// to wait for it. Returns how many threads got the lock or were moved.
+///
+/// # Errors
+/// `EAGAIN` when the word at `from` does not hold `expected`, `EINVAL` when a thread waits for another lock, `EDEADLK` when
+/// one that waits has the lock, `EFAULT`.
+pub fn requeue(
+    user: &UserMemory<'_>,
+    (at, from): (UserAddr, Key),
+    (lock_at, to): (UserAddr, Key),
+    count: usize,
+    expected: u32,
+) -> Result<usize, Errno> {
+    loop {
+        let mut to_wake = ToWake::default();
+        let moved = with_two(user.sleeper, from, to, |bucket, other| {
+            let space = user.mm.space();
+            match space.load_u32(at) {
+                Ok(found) if found != expected => return Moved::Failed(Errno::EAGAIN),
+                Ok(_) => {}
+                Err(CopyFault { .. }) => return Moved::Fault(at, Access::Read),
+            }
+            let waiting = || bucket.iter().filter(|entry| entry.key == from && entry.target.is_some());
+            if waiting().any(|entry| entry.target != Some(to)) {
+                return Moved::Failed(Errno::EINVAL);
+            }
+            let Some(first) = waiting().next().map(|entry| entry.sleep.tid) else { return Moved::Done(0) };
+            let others = waiting().count() - 1;
+            let Ok(mut old) = space.load_u32(lock_at) else { return Moved::Fault(lock_at, Access::Read) };
+            let gets = loop {
+                let owner = old & TID_MASK;
+                if owner == first {
+                    return Moved::Failed(Errno::EDEADLK);
+                }
+                let more = if owner == 0 && others.min(count) == 0 { 0 } else { WAITERS };
+                let new = if owner == 0 { first | more | (old & OWNER_DIED) } else { old | more };
+                match space.compare_exchange_u32(lock_at, old, new) {
+                    Ok(found) if found == old => break owner == 0,
+                    Ok(found) => old = found,
+                    Err(CopyFault { .. }) => return Moved::Fault(lock_at, Access::Write),
+                }
+            };
+            Moved::Done(move_waiting(bucket, other, from, to, (gets, count), &mut to_wake))
+        });
+        match moved {
+            Moved::Done(done) => {
+                to_wake.wake();
+                return Ok(done);
+            }
+            Moved::Failed(errno) => return Err(errno),
+            Moved::Fault(at, access) => resolve(user, at, access)?,
+        }
+    }
+}
+
+/// The first one has the lock, if `gets`; up to `count` others wait for it from now on.
+fn move_waiting(
+    bucket: &mut Bucket,
+    mut other: Option<&mut Bucket>,
+    from: Key,
+    to: Key,
+    (gets, count): (bool, usize),
+    to_wake: &mut ToWake,
+) -> usize {
+    let mut done = 0;
+    let mut at = 0;
+    // One that gets the lock is not counted among those that are moved.
+    let most = count.saturating_add(usize::from(gets));
+    while done < most && at < bucket.len() {
+        if bucket.get(at).is_none_or(|entry| entry.key != from || entry.target.is_none()) {
+            at += 1;
+            continue;
+        }
+        let mut entry = bucket.remove(at);
+        if gets && done == 0 {
+            to_wake.mark(entry);
+        } else {
+            (entry.key, entry.pi, entry.target) = (to, true, None);
+            entry.sleep.bucket.store(to.bucket(), Ordering::Release);
+            match other.as_deref_mut() {
+                Some(other) => other.push(entry),
+                None => bucket.push(entry),
+            }
+        }
+        done += 1;
+    }
+    done
 }
 
 /// Gives the lock up, to the longest waiting thread if there is one.

@@ -31,7 +31,7 @@ pub fn requeue(
             let mut moved = 0;
             let mut next = 0;
             while moved < move_count && next < bucket.len() {
-                if bucket.get(next).is_none_or(|entry| entry.key != from || entry.pi) {
+                if bucket.get(next).is_none_or(|entry| entry.key != from || entry.is_for_lock()) {
                     next += 1;
                     continue;
                 }
