@@ -1,31 +1,34 @@
-//! [`Pty`]: a pseudo-terminal (pty(7)), its master and its slave.
+//! [`Pty`]: a pseudo-terminal (pty(7)): its state, its window, whose controlling terminal it is.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `transfer` | bytes between the two sides, and what they bring about |
+//! | `ends` | [`Master`] and [`Slave`], the streams of both sides |
 //!
 //! One lock ([`LEVEL`]) holds the state of both sides; queues are woken and signals sent after it is released.
 
-use super::devpts::Table;
-use super::discipline::{Discipline, TtySignal};
-use super::termios::{Termios, WindowSize, cc, lflag};
+mod ends;
+mod transfer;
+
+use super::discipline::Discipline;
+use super::termios::{Termios, WindowSize, lflag};
 use crate::abi::Errno;
-use crate::fs::{Attr, Stream, anon};
+use crate::fs::anon;
 use crate::time::{Expire, Timer};
-use crate::user::{IoReader, IoWriter};
-use crate::wait::{PollMask, PollTable, Stop};
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use chitin_core::lock::{Level, SpinGuard, SpinLock};
 use chitin_core::wait::WaitQueue;
-use core::any::Any;
 use core::sync::atomic::{AtomicUsize, Ordering};
+
+pub use ends::{Master, Slave};
 
 /// Level of the lock of a terminal.
 pub const LEVEL: Level = Level(147);
 
 /// Terminals that may exist (`/proc/sys/kernel/pty/max`).
 const MAX_PTYS: usize = 4096;
-const VTIME_NS: u64 = 100_000_000;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -95,9 +98,6 @@ pub struct Pty {
     ino: u64,
 }
 
-const SIGINT: u8 = 2;
-const SIGQUIT: u8 = 3;
-const SIGTSTP: u8 = 20;
 pub(super) const SIGWINCH: u8 = 28;
 
 impl Pty {
@@ -162,7 +162,7 @@ impl Pty {
         }
         state.slaves += 1;
         state.slave_was_open = true;
-        Ok(Arc::new(Slave(self.clone())))
+        Ok(Arc::new(Slave::of(self.clone())))
     }
 
     /// The window's size.
@@ -234,226 +234,6 @@ impl Pty {
         self.slave_changed.wake_all();
         self.master_changed.wake_all();
     }
-
-    /// Bytes that the master can read.
-    fn master_read(&self, to: &mut IoWriter<'_>) -> Result<usize, Stop> {
-        let start = to.done();
-        let mut state = self.state.lock();
-        if to.remaining() == 0 {
-            return Ok(0);
-        }
-        if let Some(status) = state.packet {
-            if !status.is_empty() {
-                to.write(&[status.bits()]);
-                if let Some(fault) = to.fault() {
-                    return Err(Stop::Fault(fault));
-                }
-                state.packet = Some(Packet::empty());
-                return Ok(1);
-            }
-            if !state.line.output.is_empty() {
-                to.write(&[0]);
-            }
-        }
-        if state.line.output.is_empty() {
-            let closed = state.slave_was_open && state.slaves == 0;
-            return Err(if closed { Errno::EIO.into() } else { Stop::WouldBlock });
-        }
-        let (first, second) = state.line.output.as_slices();
-        let mut copied = to.write(first);
-        if copied == first.len() {
-            copied += to.write(second);
-        }
-        let fault = to.fault();
-        state.line.output.drain(..copied);
-        drop(state);
-        if copied == 0
-            && let Some(fault) = fault
-        {
-            to.rewind(start);
-            return Err(Stop::Fault(fault));
-        }
-        self.slave_changed.wake_all();
-        Ok(to.done() - start)
-    }
-
-    /// Types bytes at the master.
-    fn master_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        let start = from.done();
-        let mut state = self.state.lock();
-        if state.slave_was_open && state.slaves == 0 {
-            return Err(Errno::EIO.into());
-        }
-        let mut signals = [None; 4];
-        let mut signal_count = 0;
-        while from.remaining() > 0 && signal_count < signals.len() {
-            if !state.line.has_room() {
-                break;
-            }
-            let mut byte = [0];
-            if from.read(&mut byte) == 0 {
-                break;
-            }
-            if let Some(signal) = state.line.type_byte(byte[0])
-                && let Some(slot) = signals.get_mut(signal_count)
-            {
-                *slot = Some(signal);
-                signal_count += 1;
-                if !state.line.termios.local(lflag::NOFLSH)
-                    && let Some(packet) = &mut state.packet
-                {
-                    *packet |= Packet::FLUSH_READ | Packet::FLUSH_WRITE;
-                }
-            }
-        }
-        let done = from.done() - start;
-        let owner = state.owner.clone();
-        if done > 0 {
-            state.time_over = false;
-            if let Some(timer) = &mut state.timer {
-                timer.set(None);
-            }
-        }
-        drop(state);
-        if done == 0 {
-            return match from.fault() {
-                Some(fault) => Err(Stop::Fault(fault)),
-                None if from.remaining() == 0 => Ok(0),
-                None => Err(Stop::WouldBlock),
-            };
-        }
-        self.wake_both();
-        if let Some(owner) = owner {
-            for signal in signals.into_iter().flatten() {
-                owner.signal_foreground(match signal {
-                    TtySignal::Interrupt => SIGINT,
-                    TtySignal::Quit => SIGQUIT,
-                    TtySignal::Suspend => SIGTSTP,
-                });
-            }
-        }
-        Ok(done)
-    }
-
-    /// Bytes that a reader of the slave waits for: with `ICANON` a line.
-    fn is_readable(state: &State, room: usize) -> bool {
-        let line = &state.line;
-        if line.termios.local(lflag::ICANON) {
-            return line.has_input();
-        }
-        let least = usize::from(line.termios.character(cc::VMIN)).max(1);
-        line.readable_bytes() >= least.min(room.max(1))
-    }
-
-    fn slave_read(&self, to: &mut IoWriter<'_>) -> Result<usize, Stop> {
-        let start = to.done();
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        if to.remaining() == 0 {
-            return Ok(0);
-        }
-        let canonical = state.line.termios.local(lflag::ICANON);
-        let ready = Self::is_readable(state, to.remaining()) || (state.time_over && state.line.has_input());
-        if !ready {
-            if !state.master_open {
-                if !state.line.has_input() {
-                    return Ok(0);
-                }
-            } else if canonical {
-                return Err(Stop::WouldBlock);
-            } else {
-                return self.wait_for_bytes(guard);
-            }
-        }
-        state.time_over = false;
-        if let Some(timer) = &mut state.timer {
-            timer.set(None);
-        }
-        let Some(len) = state.line.front() else {
-            state.line.consume(0);
-            return Ok(0);
-        };
-        let len = len.min(to.remaining());
-        let (first, second) = state.line.peek(len);
-        let mut copied = to.write(first);
-        if copied == first.len() {
-            copied += to.write(second);
-        }
-        let fault = to.fault();
-        if copied > 0 {
-            state.line.consume(copied);
-        }
-        drop(guard);
-        if copied == 0
-            && let Some(fault) = fault
-        {
-            to.rewind(start);
-            return Err(Stop::Fault(fault));
-        }
-        self.master_changed.wake_all();
-        Ok(copied)
-    }
-
-    /// Too few bytes without `ICANON`: what `VMIN` and `VTIME` say.
-    fn wait_for_bytes<'a>(&'a self, mut state: SpinGuard<'a, State>) -> Result<usize, Stop> {
-        let least = state.line.termios.character(cc::VMIN);
-        let time = u64::from(state.line.termios.character(cc::VTIME));
-        if least == 0 && (time == 0 || core::mem::take(&mut state.time_over)) {
-            return Ok(0);
-        }
-        // The time of VTIME runs from the read on, or with VMIN from the last byte on.
-        let runs = time > 0 && (least == 0 || state.line.has_input());
-        if !runs || state.timer.as_ref().is_some_and(|timer| timer.deadline_ns().is_some()) {
-            return Err(Stop::WouldBlock);
-        }
-        if state.timer.is_none() {
-            drop(state);
-            // Without the worker there is no time limit: the reader waits for its bytes.
-            if Timer::prepare().is_err() {
-                return Err(Stop::WouldBlock);
-            }
-            let target: Weak<dyn Expire> = self.me.clone();
-            let timer = Timer::new(target);
-            state = self.state.lock();
-            state.timer.get_or_insert(timer);
-        }
-        let deadline = chitin_core::hooks::now_ns().saturating_add(time * VTIME_NS);
-        if let Some(timer) = &mut state.timer {
-            timer.set(Some(deadline));
-        }
-        Err(Stop::WouldBlock)
-    }
-
-    fn slave_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        let start = from.done();
-        let mut state = self.state.lock();
-        if !state.master_open {
-            return Err(Errno::EIO.into());
-        }
-        while from.remaining() > 0 && !state.line.stopped {
-            let mut part = [0; 256];
-            let room = state.line.output_room().min(part.len());
-            if room == 0 {
-                break;
-            }
-            let got = from.read(part.get_mut(..room).unwrap_or_default());
-            part.iter().take(got).for_each(|byte| state.line.put_output(*byte));
-            if got < room {
-                break;
-            }
-        }
-        let done = from.done() - start;
-        drop(state);
-        if done > 0 {
-            self.master_changed.wake_all();
-            return Ok(done);
-        }
-        match from.fault() {
-            Some(fault) => Err(Stop::Fault(fault)),
-            None if from.remaining() == 0 => Ok(0),
-            None => Err(Stop::WouldBlock),
-        }
-    }
 }
 
 impl Expire for Pty {
@@ -476,162 +256,5 @@ impl Expire for Pty {
 impl Drop for Pty {
     fn drop(&mut self) {
         COUNT.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The master side: a terminal emulator, or the kernel on behalf of the host.
-pub struct Master(Arc<Pty>, Weak<Table>);
-
-impl Master {
-    /// The master of a new terminal that no file system lists. There is one for each terminal.
-    #[must_use]
-    pub fn new(pty: Arc<Pty>) -> Arc<Self> {
-        Self::listed(pty, Weak::new())
-    }
-
-    /// The master of a new terminal that `table` lists.
-    pub(super) fn listed(pty: Arc<Pty>, table: Weak<Table>) -> Arc<Self> {
-        Arc::new(Self(pty, table))
-    }
-
-    /// The terminal.
-    #[must_use]
-    pub fn pty(&self) -> &Arc<Pty> {
-        &self.0
-    }
-
-    /// Closes it: the slave is hung up. Done by the last close of its open file; for the kernel's own masters, by hand.
-    pub fn close(&self) {
-        if let Some(table) = self.1.upgrade() {
-            table.remove(self.0.number);
-        }
-        self.0.hang_up();
-    }
-}
-
-impl Stream for Master {
-    fn try_read(&self, to: &mut IoWriter<'_>) -> Result<usize, Stop> {
-        self.0.master_read(to)
-    }
-
-    fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        self.0.master_write(from)
-    }
-
-    fn signals_io(&self) -> bool {
-        true
-    }
-
-    fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
-        if let Some(table) = table {
-            table.add(&self.0.master_changed);
-        }
-        let state = self.0.state.lock();
-        let mut mask = PollMask::empty();
-        let status = state.packet.is_some_and(|packet| !packet.is_empty());
-        mask.set(PollMask::IN | PollMask::RDNORM, !state.line.output.is_empty() || status);
-        mask.set(PollMask::PRI, status);
-        mask.set(PollMask::HUP, state.slave_was_open && state.slaves == 0);
-        mask.set(PollMask::OUT | PollMask::WRNORM, state.line.has_room());
-        mask
-    }
-
-    fn ioctl(
-        &self,
-        cx: &crate::fs::stream::IoctlCx<'_>,
-        command: u32,
-        argument: u64,
-    ) -> Result<usize, Errno> {
-        super::ioctl::master(&self.0, cx, command, argument)
-    }
-
-    fn attr(&self) -> Attr {
-        anon::attr(self.0.ino, 0o020_600)
-    }
-
-    fn name(&self) -> String {
-        "/dev/ptmx".into()
-    }
-
-    fn released(&self) {
-        self.close();
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// An open slave side: what programs know as their terminal.
-pub struct Slave(pub(super) Arc<Pty>);
-
-impl Slave {
-    /// The terminal.
-    #[must_use]
-    pub fn pty(&self) -> &Arc<Pty> {
-        &self.0
-    }
-}
-
-impl Stream for Slave {
-    fn try_read(&self, to: &mut IoWriter<'_>) -> Result<usize, Stop> {
-        self.0.slave_read(to)
-    }
-
-    fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
-        self.0.slave_write(from)
-    }
-
-    fn signals_io(&self) -> bool {
-        true
-    }
-
-    fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
-        if let Some(table) = table {
-            table.add(&self.0.slave_changed);
-        }
-        let state = self.0.state.lock();
-        let mut mask = PollMask::empty();
-        let timed = state.line.termios.character(cc::VTIME) > 0;
-        let room = if timed { 1 } else { usize::MAX };
-        let readable = Pty::is_readable(&state, room) || !state.master_open;
-        mask.set(PollMask::IN | PollMask::RDNORM, readable);
-        mask.set(PollMask::HUP | PollMask::ERR, !state.master_open);
-        let writable = !state.line.stopped && state.line.output_room() > 0;
-        mask.set(PollMask::OUT | PollMask::WRNORM, writable || !state.master_open);
-        mask
-    }
-
-    fn ioctl(
-        &self,
-        cx: &crate::fs::stream::IoctlCx<'_>,
-        command: u32,
-        argument: u64,
-    ) -> Result<usize, Errno> {
-        super::ioctl::slave(&self.0, cx, command, argument)
-    }
-
-    fn attr(&self) -> Attr {
-        let rdev = crate::fs::filesystem::device(136, u64::from(self.0.number));
-        Attr { rdev, ..anon::attr(self.0.ino, 0o020_620) }
-    }
-
-    fn name(&self) -> String {
-        format!("/dev/pts/{}", self.0.number)
-    }
-
-    fn reopen(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn Stream>, Errno> {
-        Ok(self.0.open_slave()?)
-    }
-
-    fn released(&self) {
-        let mut state = self.0.state.lock();
-        state.slaves = state.slaves.saturating_sub(1);
-        drop(state);
-        self.0.wake_both();
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
