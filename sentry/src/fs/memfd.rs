@@ -106,7 +106,14 @@ fn unnamed(cx: &FsCx<'_>, fs: &Arc<TmpFs>, mode: u32) -> Result<Arc<crate::fs::N
 /// # Errors
 /// `EINVAL` for files that cannot have any.
 pub fn seals(file: &OpenFile) -> Result<u32, Errno> {
-    file.node().and_then(|node| node.state.seals()).ok_or(Errno::EINVAL)
+    let own = file.node().and_then(|node| node.state.seals());
+    own.or_else(|| is_in_memory(file).then_some(SEAL_SEAL)).ok_or(Errno::EINVAL)
+}
+
+/// Whether it is a file of a tmpfs: those have [`SEAL_SEAL`] from the start.
+fn is_in_memory(file: &OpenFile) -> bool {
+    let by_path = file.path().is_some_and(|path| path.mount.superblock.fs.type_name() == "tmpfs");
+    by_path && crate::fs::io::regular(file).is_ok()
 }
 
 /// Adds seals (`F_ADD_SEALS`).
@@ -120,7 +127,7 @@ pub fn add_seals(cx: &FsCx<'_>, file: &OpenFile, add: u32) -> Result<(), Errno> 
     }
     let node = file.node().ok_or(Errno::EINVAL)?;
     let _lock = node.state.lock.lock(cx.sleeper);
-    let there = node.state.seals().ok_or(Errno::EINVAL)?;
+    let there = seals(file)?;
     if !file.is_writable() || there & SEAL_SEAL != 0 {
         return Err(Errno::EPERM);
     }

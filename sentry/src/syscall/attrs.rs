@@ -337,6 +337,9 @@ fn sync_file_range(cx: &mut Cx<'_>, fd: Fd, offset: i64, len: i64, flags: u32) -
     if offset < 0 || len < 0 || offset.checked_add(len).is_none() || flags & !7 != 0 {
         return Err(Errno::EINVAL.into());
     }
+    if matches!(file.body(), FileBody::Node(node, _) if node.is_dir()) {
+        return Ok(0);
+    }
     let (_, ops) = io::regular(&file).map_err(|_| Errno::ESPIPE)?;
     let scope = Scope::new(cx);
     if flags != 0 {

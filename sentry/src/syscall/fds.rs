@@ -10,7 +10,7 @@ use crate::abi::file::{FASYNC, Flock, O_DIRECT, O_NOATIME};
 use crate::fs::fd_table::Entry;
 use crate::fs::io;
 use crate::fs::lock::{self, Mode, NotLocked, Owner, Record, Wait};
-use crate::fs::node::NodeKind;
+use crate::fs::node::{NodeKind, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK};
 use crate::fs::pipe::{self, End, Privilege};
 use crate::fs::{FileBody, OpenFile, async_io, memfd, open, permission};
 use crate::security::Capability;
@@ -267,12 +267,15 @@ fn get_lock(cx: &Cx<'_>, file: &Arc<OpenFile>, command: u32, at: UserPtr<Flock>)
 fn set_lock(cx: &Cx<'_>, file: &Arc<OpenFile>, command: u32, at: UserPtr<Flock>) -> SysResult {
     let flock = cx.user().read(at)?;
     let wanted = record(cx, file, &flock, command)?;
-    let Some(node) = file.node() else { return Err(Errno::EBADF.into()) };
     match flock.kind {
         0 if !file.is_readable() => return Err(Errno::EBADF.into()),
         1 if !file.is_writable() => return Err(Errno::EBADF.into()),
-        2 => return locked(lock::unlock(node, &wanted), Errno::EAGAIN),
         _ => {}
+    }
+    // Nobody else can be told of a lock on what has no node; Linux grants it too.
+    let Some(node) = file.node() else { return Ok(0) };
+    if flock.kind == 2 {
+        return locked(lock::unlock(node, &wanted), Errno::EAGAIN);
     }
     let waiter = cx.waiter();
     let waits = matches!(command, F_SETLKW | F_OFD_SETLKW);
@@ -318,9 +321,17 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
     const DATA: u32 = 3;
     const HOLE: u32 = 4;
     let file = descriptor::file(cx, fd)?;
+    if whence > HOLE {
+        return Err(Errno::EINVAL.into());
+    }
     let node = match file.body() {
         FileBody::Stream(stream, _) if descriptor::takes_offsets(&**stream) => return Ok(0),
-        FileBody::Stream(..) | FileBody::Path(_) => return Err(Errno::ESPIPE.into()),
+        FileBody::Stream(stream, _) => {
+            // Pipes, sockets and terminals refuse; eventfds and their like stay at 0.
+            let refuses = matches!(stream.attr().mode & S_IFMT, S_IFIFO | S_IFSOCK | S_IFCHR);
+            return if refuses { Err(Errno::ESPIPE.into()) } else { Ok(0) };
+        }
+        FileBody::Path(_) => return Err(Errno::ESPIPE.into()),
         FileBody::Node(node, _) => node,
     };
     let mut position = file.position.lock(cx.sleeper);
@@ -345,7 +356,7 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let target = base.checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+    let target = base.checked_add(offset).ok_or(Errno::EINVAL)?;
     let target = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
     *position = target;
     usize::try_from(target).map_err(|_| Errno::EOVERFLOW.into())

@@ -46,6 +46,14 @@ impl Place {
         Ok(Self { offset, at: Some(at) })
     }
 
+    /// As [`Place::new`], taking a negative offset as a huge one, which the caller refuses.
+    fn unchecked(cx: &Cx<'_>, file: &Arc<OpenFile>, at: UserPtr<i64>) -> Result<Self, Errno> {
+        match at.non_null() {
+            None => Self::new(cx, file, at),
+            Some(at) => Ok(Self { offset: cx.user().read(at)?.cast_unsigned(), at: Some(at) }),
+        }
+    }
+
     /// Tells how far it came.
     fn finish(&self, cx: &Cx<'_>, file: &Arc<OpenFile>) -> Result<(), Errno> {
         match self.at {
@@ -213,18 +221,25 @@ fn copy_file_range(
     len: usize,
     flags: u32,
 ) -> SysResult {
-    let input = readable(cx, input)?;
-    let output = writable(cx, output)?;
+    let (input, output) = (descriptor::file(cx, input)?, descriptor::file(cx, output)?);
+    let mut from = Place::unchecked(cx, &input, in_offset)?;
+    let mut to = Place::unchecked(cx, &output, out_offset)?;
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
+    let is_dir = |file: &OpenFile| matches!(file.body(), FileBody::Node(node, _) if node.is_dir());
+    if is_dir(&input) || is_dir(&output) {
+        return Err(Errno::EISDIR.into());
+    }
     let (in_node, _) = io::regular(&input)?;
     let (out_node, _) = io::regular(&output)?;
-    if output.flags() & O_APPEND != 0 {
+    if !input.is_readable() || !output.is_writable() || output.flags() & O_APPEND != 0 {
         return Err(Errno::EBADF.into());
     }
-    let mut from = Place::new(cx, &input, in_offset)?;
-    let mut to = Place::new(cx, &output, out_offset)?;
+    for place in [&from, &to] {
+        place.offset.checked_add(len as u64).ok_or(Errno::EOVERFLOW)?;
+        i64::try_from(place.offset).map_err(|_| Errno::EINVAL)?;
+    }
     let len = len.min(BYTES_MAX);
     let overlap = from.offset < to.offset.saturating_add(len as u64)
         && to.offset < from.offset.saturating_add(len as u64);

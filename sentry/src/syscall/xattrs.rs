@@ -91,7 +91,10 @@ fn check(fs: &FsCx<'_>, target: &Target, node: &Arc<Node>, name: &[u8], access: 
         if access == Access::Read || fs.creds.has(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
     } else {
         Err(Errno::EOPNOTSUPP)
-    }
+    }?;
+    // A name space alone names nothing.
+    let bare = [&b"user."[..], b"trusted.", b"security."].contains(&name);
+    if bare { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 fn set(cx: &Cx<'_>, on: On, name: UserAddr, value: UserAddr, len: usize, flags: u32) -> SysResult {

@@ -2,7 +2,7 @@
 . "$(dirname "$0")/../lib.sh"
 IMAGE=chitin.local/tests:latest
 
-for program in ${PROGRAMS:-process signal memory memory_calls files pipes_poll threads clocks schedule seccomp trace namespaces pi_locks sysv mqueue inotify unix_sockets mounts signal_io handles}; do
+for program in ${PROGRAMS:-process signal memory memory_calls files pipes_poll threads clocks schedule seccomp trace namespaces pi_locks sysv mqueue inotify unix_sockets mounts signal_io handles file_calls}; do
     RUNTIME=runc LIMIT=180 container -- "/tests/$program" >"$SCRATCH/linux" 2>&1 </dev/null
     LIMIT=180 container -- "/tests/$program" >"$SCRATCH/got" 2>"$SCRATCH/stderr" </dev/null
     rc=$?

@@ -52,6 +52,13 @@ pub fn is_zero(file: &OpenFile) -> bool {
         .is_some_and(|memory| memory.kind == Kind::Zero)
 }
 
+/// Whether a stream is one of those that poll(2) finds always ready and epoll(7) does not take: null, zero, full.
+#[must_use]
+pub fn is_always_ready(stream: &dyn Stream) -> bool {
+    let memory = stream.as_any().downcast_ref::<Memory>();
+    memory.is_some_and(|memory| matches!(memory.kind, Kind::Null | Kind::Zero | Kind::Full))
+}
+
 impl Memory {
     fn random(to: &mut IoWriter<'_>) -> usize {
         let mut bytes = [0u8; 256];

@@ -93,8 +93,9 @@ impl Epoll {
     /// `EPERM` for a file that is always ready, `EINVAL` for the instance itself or a wrong use of `EPOLLEXCLUSIVE`,
     /// `EEXIST`, `ELOOP`, `ENOSPC`.
     pub fn add(&self, fd: i32, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
-        if !matches!(file.body(), FileBody::Stream(..)) {
-            return Err(Errno::EPERM);
+        match file.body() {
+            FileBody::Stream(stream, _) if !crate::fs::dev::memory::is_always_ready(&**stream) => {}
+            _ => return Err(Errno::EPERM),
         }
         let nested = as_epoll(file);
         let allowed =
