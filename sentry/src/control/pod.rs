@@ -8,6 +8,8 @@ use crate::fs::FsCx;
 use crate::fs::fuse::Connection;
 use crate::fs::tty::WindowSize;
 use crate::mm::Budget;
+use crate::net::NetStack;
+use crate::net::inet::Stack;
 use crate::net::vsock::Vsock;
 use crate::platform;
 use crate::signal::{SigInfo, Signal};
@@ -46,11 +48,14 @@ pub(super) struct Pod {
     files: Option<Arc<Connection>>,
     channel: Arc<Channel>,
     containers: SpinLock<BTreeMap<String, Arc<Entry>>>,
+    /// The network namespace of all containers.
+    net: Arc<dyn NetStack>,
 }
 
 impl Pod {
     pub(super) fn new(vsock: &'static Vsock, files: Option<Arc<Connection>>, channel: Arc<Channel>) -> Self {
-        Self { vsock, files, channel, containers: SpinLock::new(LEVEL, BTreeMap::new()) }
+        let containers = SpinLock::new(LEVEL, BTreeMap::new());
+        Self { vsock, files, channel, containers, net: Stack::new() }
     }
 
     /// Carries out a request.
@@ -132,7 +137,7 @@ impl Pod {
         };
         let budget = Budget::root().child(crate::mm::UNLIMITED);
         let (host, domain) = (name(&spec.hostname, "chitin"), name(&spec.domainname, "(none)"));
-        let container = Container::new(spec.id.clone(), host, domain, budget.clone());
+        let container = Container::new(spec.id.clone(), host, domain, budget.clone(), self.net.clone());
         container.strace.store(spec.strace, core::sync::atomic::Ordering::Relaxed);
         let tree = root::build(cx, files, &spec, &container, &budget)?;
         let entry =

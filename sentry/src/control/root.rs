@@ -47,7 +47,7 @@ pub(super) fn build(
         let options = Options::parse(&mount.options);
         let fs: Arc<dyn FileSystem> = match &mount.source {
             MountSource::Proc => proc::new(&tree.cgroup.proc_source()),
-            MountSource::Sysfs => sys::new(crate::platform::get().cpus()),
+            MountSource::Sysfs => sys::new(crate::platform::get().cpus(), &tree.cgroup.link_source()),
             MountSource::Cgroup => sys::cgroup(&tree.cgroup.cgroup_source()),
             MountSource::Tmpfs => new_tmpfs(&options, budget)?,
             MountSource::Mqueue => MqueueFs::new(&container.ipc.mqueues),

@@ -2,7 +2,7 @@
 
 use crate::abi::Errno;
 use crate::fs::proc::{ProcSource, ProcTask, SystemInfo, TaskInfo};
-use crate::fs::sys::CgroupSource;
+use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
 use crate::platform;
@@ -50,6 +50,11 @@ impl View {
         self.clone()
     }
 
+    pub(super) fn link_source(self: &Arc<Self>) -> Arc<dyn LinkSource> {
+        self.clone()
+    }
+
+    /// For the cgroup file system.
     pub(super) fn cgroup_source(self: &Arc<Self>) -> Arc<dyn CgroupSource> {
         self.clone()
     }
@@ -129,7 +134,10 @@ impl ProcSource for View {
             "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
             "kernel/random/uuid" => Some(id_text(&random_id())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
-            _ => crate::ipc::limits::read(&self.container.ipc, name),
+            _ => match name.strip_prefix("net/") {
+                Some(name) => self.container.net.sysctl(name),
+                None => crate::ipc::limits::read(&self.container.ipc, name),
+            },
         }
     }
 
@@ -142,7 +150,16 @@ impl ProcSource for View {
         }
     }
 
+    fn sysctls(&self) -> Vec<(String, u32)> {
+        let files = crate::net::inet::sysctl::files().into_iter();
+        files.map(|(name, mode)| (format!("net/{name}"), mode)).collect()
+    }
+
     fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
+        if let Some(name) = name.strip_prefix("net/") {
+            let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?;
+            return self.container.net.set_sysctl(name, text);
+        }
         let end = value.iter().position(|byte| *byte == b'\n').unwrap_or(value.len());
         if let Some(result) = crate::ipc::limits::write(&self.container.ipc, name, value) {
             return result;
@@ -155,6 +172,33 @@ impl ProcSource for View {
             _ => return Err(Errno::EACCES),
         }
         Ok(())
+    }
+}
+
+impl LinkSource for View {
+    fn links(&self) -> Vec<String> {
+        self.container.net.interfaces().into_iter().map(|link| link.name).collect()
+    }
+
+    fn value(&self, link: &str, file: &str) -> Option<String> {
+        let link = self.container.net.interfaces().into_iter().find(|known| known.name == link)?;
+        let mac: Vec<String> = link.mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        let up = link.flags & crate::net::inet::interface::UP != 0;
+        Some(match file {
+            "addr_len" => String::from("6"),
+            "address" | "broadcast" => mac.join(":"),
+            "carrier" => String::from(if up { "1" } else { return None }),
+            "dev_id" => String::from("0x0"),
+            "flags" => format!("{:#x}", link.flags & 0xffff),
+            "ifindex" | "iflink" => format!("{}", link.index),
+            "mtu" => format!("{}", link.mtu),
+            "operstate" => String::from("unknown"),
+            "tx_queue_len" => String::from("1000"),
+            "type" => format!("{}", link.hardware),
+            "statistics/rx_bytes" | "statistics/tx_bytes" => format!("{}", link.bytes),
+            "statistics/rx_packets" | "statistics/tx_packets" => format!("{}", link.packets),
+            _ => String::from("0"),
+        })
     }
 }
 
@@ -209,6 +253,10 @@ struct Subject {
 }
 
 impl ProcTask for Subject {
+    fn net(&self, name: &str) -> Option<String> {
+        self.process.container.net.report(name)
+    }
+
     fn info(&self) -> TaskInfo {
         let process = &self.process;
         let task = self.task.as_ref();

@@ -2,13 +2,18 @@
 //!
 //! * [`socket`] is what every address family implements, and the stream behind a socket's descriptor.
 //! * [`address`] has the addresses of all families.
-//! * [`unix`] is `AF_UNIX`.
+//! * [`stack`] is the boundary to what owns the internet protocols; [`inet`] implements it.
+//! * [`unix`] is `AF_UNIX`, [`netlink`] is `AF_NETLINK`.
 //! * [`vsock`] has the kernel's own connections to the host.
 
 pub mod address;
+pub mod inet;
+pub mod netlink;
 pub mod socket;
+pub mod stack;
 pub mod unix;
 pub mod vsock;
 
 pub use address::Address;
 pub use socket::{Socket, SocketFile, SocketType};
+pub use stack::NetStack;

@@ -23,6 +23,8 @@ pub enum SocketType {
     Stream,
     /// Messages, each for itself.
     Datagram,
+    /// Packets of a protocol below.
+    Raw,
     /// Messages in order over a connection.
     SeqPacket,
 }
@@ -34,6 +36,7 @@ impl SocketType {
         match self {
             Self::Stream => 1,
             Self::Datagram => 2,
+            Self::Raw => 3,
             Self::SeqPacket => 5,
         }
     }
@@ -106,6 +109,19 @@ pub struct Outgoing {
     pub tells_creds: bool,
     /// `MSG_*`.
     pub flags: MsgFlags,
+    /// Control messages of the family's own.
+    pub control: Vec<Control>,
+}
+
+/// A control message of a family's own level (cmsg(3)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `cmsg_level`.
+    pub level: i32,
+    /// `cmsg_type`.
+    pub kind: i32,
+    /// What follows the header.
+    pub data: Vec<u8>,
 }
 
 /// What goes with the bytes of a message that was received.
@@ -123,6 +139,8 @@ pub struct Incoming {
     pub creds: Option<Ucred>,
     /// `MSG_TRUNC` and the like.
     pub flags: MsgFlags,
+    /// Control messages of the family's own.
+    pub control: Vec<Control>,
 }
 
 /// Sides of a connection that shutdown(2) closes.
@@ -152,6 +170,17 @@ pub trait Socket: Send + Sync {
     /// # Errors
     /// `ECONNREFUSED`, `EISCONN`, `EPROTOTYPE`; [`Stop::WouldBlock`] until the other side can take it.
     fn try_connect(&self, address: &Address, creds: Ucred) -> Result<(), Stop>;
+
+    /// A connect that did not wait is under way, so that a further one is `EALREADY`; `None` where connect(2) has no such
+    /// state and would answer `EAGAIN`.
+    fn is_connecting(&self) -> Option<bool> {
+        None
+    }
+
+    /// Tells the inode number of the descriptor's stream.
+    fn set_ino(&self, ino: u64) {
+        let _ = ino;
+    }
 
     /// Where a connect that would block waits, when that is not at this socket.
     fn connect_source(&self, address: &Address) -> Option<Arc<dyn crate::wait::Pollable + Send + Sync>> {
@@ -249,7 +278,9 @@ impl SocketFile {
     #[must_use]
     pub fn new(socket: Arc<dyn Socket>, maker: Ucred) -> Arc<Self> {
         let timeouts = SpinLock::new(Level(146), Timeouts::default());
-        Arc::new(Self { socket, timeouts, maker, ino: anon::next_ino() })
+        let ino = anon::next_ino();
+        socket.set_ino(ino);
+        Arc::new(Self { socket, timeouts, maker, ino })
     }
 
     /// The socket.

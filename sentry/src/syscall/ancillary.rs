@@ -4,7 +4,7 @@ use super::descriptor::{self, CLOEXEC};
 use super::{Cx, Fd};
 use crate::abi::Errno;
 use crate::fs::OpenFile;
-use crate::net::socket::{MsgFlags, Outgoing, Ucred};
+use crate::net::socket::{Control, Incoming, MsgFlags, Outgoing, Ucred};
 use crate::net::unix::rights::MAX_FDS;
 use crate::security::Capability;
 use crate::user::UserAddr;
@@ -64,7 +64,7 @@ pub(super) fn read(cx: &Cx<'_>, at: UserAddr, len: u64, message: &mut Outgoing) 
                 message.tells_creds = true;
             }
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
-            _ => {}
+            _ => message.control.push(Control { level, kind, data: data.to_vec() }),
         }
         rest = rest.get(total.next_multiple_of(8)..).unwrap_or_default();
     }
@@ -86,9 +86,9 @@ fn check(cx: &Cx<'_>, claimed: Ucred) -> Result<Ucred, Errno> {
     Ok(claimed)
 }
 
-fn header(total: usize, kind: i32) -> Vec<u8> {
+fn header(total: usize, level: i32, kind: i32) -> Vec<u8> {
     let mut bytes = (total as u64).to_ne_bytes().to_vec();
-    bytes.extend_from_slice(&SOL_SOCKET.to_ne_bytes());
+    bytes.extend_from_slice(&level.to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes
 }
@@ -102,16 +102,29 @@ pub(super) fn write(
     cx: &Cx<'_>,
     at: UserAddr,
     room: u64,
-    creds: Option<Ucred>,
+    incoming: &Incoming,
     rights: Vec<Arc<OpenFile>>,
     flags: MsgFlags,
 ) -> Result<(u64, bool), Errno> {
     let room = if at.is_null() { 0 } else { usize::try_from(room).unwrap_or(usize::MAX) };
     let mut control = Vec::new();
     let mut cut = false;
-    if let Some(creds) = creds {
+    for message in &incoming.control {
+        let total = HEADER + message.data.len();
+        // What does not fit whole is cut off, where there is room for a header.
+        if room < control.len() + HEADER {
+            cut = true;
+            break;
+        }
+        let fits = total.min(room - control.len());
+        control.extend_from_slice(&header(fits, message.level, message.kind));
+        control.extend_from_slice(message.data.get(..fits - HEADER).unwrap_or_default());
+        cut |= fits < total;
+        control.resize(control.len().next_multiple_of(8).min(room), 0);
+    }
+    if let Some(creds) = incoming.creds {
         if room >= HEADER + 12 {
-            control.extend_from_slice(&header(HEADER + 12, SCM_CREDENTIALS));
+            control.extend_from_slice(&header(HEADER + 12, SOL_SOCKET, SCM_CREDENTIALS));
             control.extend_from_slice(&creds.to_bytes());
             control.resize(control.len().next_multiple_of(8).min(room), 0);
         } else {
@@ -134,7 +147,7 @@ pub(super) fn write(
         }
         if !numbers.is_empty() {
             let total = HEADER + 4 * numbers.len();
-            control.extend_from_slice(&header(total, SCM_RIGHTS));
+            control.extend_from_slice(&header(total, SOL_SOCKET, SCM_RIGHTS));
             numbers.iter().for_each(|number| control.extend_from_slice(&number.to_ne_bytes()));
             control.resize(control.len().next_multiple_of(8).min(room), 0);
         }

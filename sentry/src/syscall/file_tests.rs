@@ -15,7 +15,13 @@ use std::vec::Vec;
 fn check(seeds: u64, init: impl Fn(&mut User) -> i32 + Send + Sync + Clone + 'static) {
     hosted::for_seeds(seeds, move |sleeper| {
         let budget = Budget::root().child(8192);
-        let container = Container::new("test".into(), b"host".to_vec(), Vec::new(), budget.clone());
+        let container = Container::new(
+            "test".into(),
+            b"host".to_vec(),
+            Vec::new(),
+            budget.clone(),
+            crate::net::inet::Stack::new(),
+        );
         let options = Options { size: Some(1 << 20), mode: 0o755, ..Options::default() };
         let root = Mount::of(TmpFs::new(&budget, &options), b"root", MountFlags::RELATIME);
         let namespace = MountNamespace::new(root);

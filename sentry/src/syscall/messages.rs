@@ -188,10 +188,10 @@ fn recvfrom(
     let incoming = receive(cx, &file, &one_slice(at, len)?, flags)?;
     if !from.is_null() {
         match &incoming.from {
-            Some(address @ Address::Unix(name)) if !matches!(name, crate::net::unix::Name::Unnamed) => {
-                write_address(cx, address, from, from_len)?;
+            Some(Address::Unix(crate::net::unix::Name::Unnamed)) | None => {
+                cx.user().write_if(from_len, &0)?
             }
-            _ => cx.user().write_if(from_len, &0)?,
+            Some(address) => write_address(cx, address, from, from_len)?,
         }
     }
     Ok(told_len(&incoming, flags))
@@ -234,7 +234,7 @@ fn receive_header(cx: &Cx<'_>, file: &Arc<OpenFile>, at: UserPtr<MsgHdr>, flags:
     }
     let rights = core::mem::take(&mut incoming.rights);
     let control = UserAddr::new(header.control);
-    let (used, cut) = ancillary::write(cx, control, header.control_len, incoming.creds, rights, flags)?;
+    let (used, cut) = ancillary::write(cx, control, header.control_len, &incoming, rights, flags)?;
     told.set(MsgFlags::CTRUNC, cut);
     told.set(MsgFlags::CMSG_CLOEXEC, flags.contains(MsgFlags::CMSG_CLOEXEC));
     header.control_len = used;

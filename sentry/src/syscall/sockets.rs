@@ -10,17 +10,21 @@ use crate::fs::lookup::{Follow, Resolve, Walker};
 use crate::fs::node::NewNode;
 use crate::fs::permission::{self, Want};
 use crate::fs::{FsCx, Node, names};
-use crate::net::address::{AF_UNIX, MAX_LEN};
+use crate::net::address::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, MAX_LEN};
 use crate::net::socket::{self, Shutdown, SocketFile, Ucred};
+use crate::net::stack::Maker;
 use crate::net::unix::{Name, Unix};
 use crate::net::{Address, Socket, SocketType};
+use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
 use crate::wait::{Blocked, Pollable, Stop, block_on};
 use alloc::sync::Arc;
 use alloc::vec;
 
-const FAMILIES: &str = "AF_UNIX only; AF_INET, AF_INET6, AF_NETLINK and the others answer EAFNOSUPPORT";
-const OPTIONS: &str = "the options of AF_UNIX sockets";
+const FAMILIES: &str =
+    "AF_UNIX, AF_INET, AF_INET6 over loopback, AF_NETLINK (route, sock_diag); the others answer EAFNOSUPPORT";
+const PAIRS: &str = "AF_UNIX; other families answer EOPNOTSUPP or EAFNOSUPPORT, as on Linux";
+const OPTIONS: &str = "no socket filters, no source-specific multicast, no MSG_ZEROCOPY, no TCP fast open";
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -32,7 +36,7 @@ pub const ROWS: &[Row] = &[
     row!(50, "listen", 2, listen, Restart::Never, Support::Full),
     row!(51, "getsockname", 3, getsockname, Restart::Never, Support::Full),
     row!(52, "getpeername", 3, getpeername, Restart::Never, Support::Full),
-    row!(53, "socketpair", 4, socketpair, Restart::Never, Support::Partial(FAMILIES)),
+    row!(53, "socketpair", 4, socketpair, Restart::Never, Support::Partial(PAIRS)),
     row!(54, "setsockopt", 5, setsockopt, Restart::Never, Support::Partial(OPTIONS)),
     row!(55, "getsockopt", 5, getsockopt, Restart::Never, Support::Partial(OPTIONS)),
     row!(288, "accept4", 4, accept4, Restart::Sa, Support::Full),
@@ -108,18 +112,15 @@ fn socket_type(kind: u32, flags: &mut u32) -> Result<SocketType, Errno> {
     *flags = kind & (CLOEXEC | NONBLOCK);
     match kind & !(CLOEXEC | NONBLOCK) {
         1 => Ok(SocketType::Stream),
-        // Linux gives a datagram socket to who asks for a raw one.
-        2 | 3 => Ok(SocketType::Datagram),
+        2 => Ok(SocketType::Datagram),
+        3 => Ok(SocketType::Raw),
         5 => Ok(SocketType::SeqPacket),
         0 | 4 | 6..=10 => Err(Errno::ESOCKTNOSUPPORT),
         _ => Err(Errno::EINVAL),
     }
 }
 
-fn check_family(family: i32, protocol: i32) -> Result<(), Errno> {
-    if family != i32::from(AF_UNIX) {
-        return Err(Errno::EAFNOSUPPORT);
-    }
+fn check_unix(protocol: i32) -> Result<(), Errno> {
     if protocol != 0 && protocol != i32::from(AF_UNIX) { Err(Errno::EPROTONOSUPPORT) } else { Ok(()) }
 }
 
@@ -130,14 +131,44 @@ fn open(cx: &Cx<'_>, socket: Arc<dyn Socket>, flags: u32) -> Result<Fd, Errno> {
 fn socket_call(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32) -> SysResult {
     let mut flags = 0;
     let kind = socket_type(kind, &mut flags);
-    check_family(family, protocol)?;
-    descriptor::number(open(cx, Unix::new(kind?), flags)?)
+    let socket: Arc<dyn Socket> = if family == i32::from(AF_UNIX) {
+        check_unix(protocol)?;
+        // Linux gives a datagram socket to who asks for a raw one.
+        Unix::new(if kind? == SocketType::Raw { SocketType::Datagram } else { kind? })
+    } else {
+        let family = u16::try_from(family).map_err(|_| Errno::EAFNOSUPPORT)?;
+        if !matches!(family, AF_INET | AF_INET6 | AF_NETLINK) {
+            return Err(Errno::EAFNOSUPPORT.into());
+        }
+        cx.task.container().net.socket(family, kind?, protocol, maker(cx))?
+    };
+    descriptor::number(open(cx, socket, flags)?)
+}
+
+/// Who makes an internet socket.
+fn maker(cx: &Cx<'_>) -> Maker {
+    let creds = cx.task.creds();
+    Maker {
+        creds: ucred(cx),
+        budget: cx.task.container().budget.clone(),
+        raw: creds.has(Capability::NetRaw).into(),
+        admin: creds.has(Capability::NetAdmin).into(),
+    }
 }
 
 fn socketpair(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32, fds: UserPtr<[i32; 2]>) -> SysResult {
     let mut flags = 0;
     let kind = socket_type(kind, &mut flags)?;
-    check_family(family, protocol)?;
+    match u16::try_from(family) {
+        Ok(AF_UNIX) => check_unix(protocol)?,
+        Ok(family @ (AF_INET | AF_INET6 | AF_NETLINK)) => {
+            // The sockets are made first, and cannot be joined then.
+            cx.task.container().net.socket(family, kind, protocol, maker(cx))?.released();
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        _ => return Err(Errno::EAFNOSUPPORT.into()),
+    }
+    let kind = if kind == SocketType::Raw { SocketType::Datagram } else { kind };
     let (one, other) = Unix::pair(kind, ucred(cx));
     let one = open(cx, one, flags)?;
     let result = open(cx, other, flags).and_then(|other| {
@@ -231,7 +262,14 @@ fn bind(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
     let file = open_socket(cx, fd)?;
     let socket = socket::of(&file)?.socket();
     let address = read_address(cx, at, len)?;
-    if matches!(socket.local(), Address::Unix(Name::Unnamed)) {
+    if let Address::Inet(at) = &address
+        && matches!(socket.kind().1, SocketType::Stream | SocketType::Datagram)
+        && cx.task.container().net.is_privileged(at.port())
+        && !cx.task.creds().has(Capability::NetBindService)
+    {
+        return Err(Errno::EACCES.into());
+    }
+    if !matches!(socket.local(), Address::Unix(name) if !matches!(name, Name::Unnamed)) {
         socket.bind(&make_name(cx, address)?)?;
         return Ok(0);
     }
@@ -255,11 +293,20 @@ fn connect(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
     let creds = ucred(cx);
     let wait = Wait::new(&file, stream.timeouts().send_ns);
     let op = || stream.socket().try_connect(&address, creds);
-    match stream.socket().connect_source(&address) {
-        Some(source) => run(cx, &*source, wait, op)?,
-        None => run(cx, &*file, wait, op)?,
+    // What a connect says that must not, or not any longer, wait.
+    let waits = match stream.socket().is_connecting() {
+        None => Errno::EAGAIN,
+        Some(false) => Errno::EINPROGRESS,
+        Some(true) => Errno::EALREADY,
+    };
+    let result = match stream.socket().connect_source(&address) {
+        Some(source) => run(cx, &*source, wait, op),
+        None => run(cx, &*file, wait, op),
+    };
+    match result {
+        Err(Failure::Errno(Errno::EAGAIN)) => Err(waits.into()),
+        other => other.map(|()| 0),
     }
-    Ok(0)
 }
 
 fn accept(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>) -> SysResult {
@@ -274,7 +321,10 @@ fn accept4(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: UserPtr<i32>, flags: u32)
     let stream = socket::of(&file)?;
     let wait = Wait::new(&file, stream.timeouts().receive_ns);
     let accepted = run(cx, &*file, wait, || stream.socket().try_accept())?;
-    let peer = accepted.peer().unwrap_or(Address::Unix(Name::Unnamed));
+    // A peer that has gone already is told as no address.
+    let is_unix = accepted.kind().0 == AF_UNIX;
+    let none = if is_unix { Address::Unix(Name::Unnamed) } else { Address::Unspecified };
+    let peer = accepted.peer().unwrap_or(none);
     // From here on the connection is closed by dropping its file.
     let fd = open(cx, accepted, flags)?;
     if !at.is_null()

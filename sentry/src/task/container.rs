@@ -6,6 +6,7 @@ use super::{Process, Task};
 use crate::abi::Errno;
 use crate::ipc::IpcNamespace;
 use crate::mm::Budget;
+use crate::net::NetStack;
 use crate::signal::SigInfo;
 use crate::syscall::names::{COUNT, NAMES};
 use alloc::boxed::Box;
@@ -61,6 +62,8 @@ pub struct Container {
     /// System V objects and message queues.
     pub ipc: Arc<IpcNamespace>,
     load: super::load::LoadAverage,
+    /// Its network namespace, which all containers of a pod share.
+    pub net: Arc<dyn NetStack>,
     /// A process was killed for want of memory.
     pub out_of_memory: AtomicBool,
     pids_limit: AtomicU32,
@@ -75,7 +78,13 @@ pub struct Container {
 impl Container {
     /// An empty container.
     #[must_use]
-    pub fn new(id: String, host: Vec<u8>, domain: Vec<u8>, budget: Arc<Budget>) -> Arc<Self> {
+    pub fn new(
+        id: String,
+        host: Vec<u8>,
+        domain: Vec<u8>,
+        budget: Arc<Budget>,
+        net: Arc<dyn NetStack>,
+    ) -> Arc<Self> {
         let ipc = IpcNamespace::new(budget.clone());
         let container = Arc::new(Self {
             id,
@@ -85,6 +94,7 @@ impl Container {
             ipc,
             load: super::load::LoadAverage::new(),
             budget,
+            net,
             out_of_memory: AtomicBool::new(false),
             pids_limit: AtomicU32::new(u32::MAX),
             pids: AtomicU32::new(0),

@@ -16,7 +16,7 @@ use std::vec::Vec;
 
 pub(crate) fn container() -> Arc<Container> {
     let budget = Budget::root().child(4096);
-    Container::new("test".into(), b"host".to_vec(), Vec::new(), budget)
+    Container::new("test".into(), b"host".to_vec(), Vec::new(), budget, crate::net::inet::Stack::new())
 }
 
 pub(crate) fn start(container: &Arc<Container>, entry: u64) -> Arc<super::Process> {

@@ -88,25 +88,3 @@ impl Listing for FdInfos {
         list(&*self.task, &self.meta, 8)
     }
 }
-
-/// `/proc/PID/net`: a sandbox without a network has a loopback-less, empty stack; the tables have their headings.
-pub(super) fn net_files(dev: u64, tid: u32) -> Vec<(&'static str, Arc<Node>)> {
-    const SOCKETS: &str =
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-    const FILES: [(&str, &str); 6] = [
-        (
-            "dev",
-            "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
-        ),
-        ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
-        ("tcp", SOCKETS),
-        ("tcp6", SOCKETS),
-        ("udp", SOCKETS),
-        ("udp6", SOCKETS),
-    ];
-    let file = |(index, (name, text)): (u64, (&'static str, &'static str))| {
-        let meta = Meta::new(dev, super::inode(tid, 90 + index), 0o444);
-        (name, PseudoFile::node(meta, Text(move |_: &FsCx<'_>| Ok(text.as_bytes().to_vec()))))
-    };
-    (0..).zip(FILES).map(file).collect()
-}

@@ -21,6 +21,7 @@ mod id_maps;
 mod mem;
 mod memory;
 mod mounts;
+mod net;
 mod process;
 mod root;
 mod source;

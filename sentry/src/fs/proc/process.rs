@@ -98,7 +98,7 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     }
     files.insert("fd", descriptors::fd_dir(meta(60, 0o500), task));
     files.insert("fdinfo", descriptors::fdinfo_dir(meta(61, 0o555), task));
-    let net = descriptors::net_files(dev, tid);
+    let net = super::net::files(dev, tid, task);
     files.insert("net", PseudoDir::fixed(meta(62, 0o555), net));
     let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "user", "uts"];
     let links = (0u32..).zip(namespaces).map(|(index, name)| {

@@ -25,6 +25,11 @@ pub trait ProcSource: Send + Sync {
     /// Value of a file under `/proc/sys`, such as `kernel/hostname`, for those that are not fixed.
     fn sysctl(&self, name: &str) -> Option<String>;
 
+    /// Files under `/proc/sys` beside the fixed ones: path and permission bits.
+    fn sysctls(&self) -> Vec<(String, u32)> {
+        Vec::new()
+    }
+
     /// Changes a file under `/proc/sys`.
     ///
     /// # Errors
@@ -48,6 +53,12 @@ pub trait ProcTask: Send + Sync {
 
     /// Root and working directory; `None` for a zombie.
     fn fs(&self) -> Option<Arc<FsContext>>;
+
+    /// The text of a file of its network namespace under `/proc/PID/net`.
+    fn net(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 
     /// Credentials.
     fn creds(&self) -> Arc<Creds>;

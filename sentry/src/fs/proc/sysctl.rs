@@ -79,14 +79,6 @@ const FILES: &[(&str, Option<&str>, u32)] = &[
     ("kernel/threads-max", None, 0o444),
     ("kernel/unprivileged_bpf_disabled", Some("2"), 0o444),
     ("kernel/version", Some(crate::abi::version::VERSION), 0o444),
-    ("net/core/optmem_max", Some("20480"), 0o444),
-    ("net/core/rmem_default", Some("212992"), 0o444),
-    ("net/core/rmem_max", Some("212992"), 0o444),
-    ("net/core/somaxconn", Some("4096"), 0o444),
-    ("net/core/wmem_default", Some("212992"), 0o444),
-    ("net/core/wmem_max", Some("212992"), 0o444),
-    ("net/ipv4/ip_local_port_range", Some("32768\t60999"), 0o444),
-    ("net/unix/max_dgram_qlen", Some("10"), 0o444),
     ("vm/dirty_background_ratio", Some("10"), 0o444),
     ("vm/dirty_expire_centisecs", Some("3000"), 0o444),
     ("vm/dirty_ratio", Some("20"), 0o444),
@@ -129,16 +121,31 @@ fn ino(path: &str) -> u64 {
         | 1 << 63
 }
 
+impl Dir {
+    /// Every path below this directory, sorted, with the fixed value and the permission bits.
+    fn files(&self) -> Vec<(String, Option<&'static str>, u32)> {
+        let here = |path: &str| path.starts_with(&self.prefix);
+        let fixed = FILES.iter().filter(|(path, ..)| here(path));
+        let fixed = fixed.map(|(path, value, mode)| (String::from(*path), *value, *mode));
+        let others = self.source.sysctls().into_iter().filter(|(path, _)| here(path));
+        let mut files: Vec<_> = fixed.chain(others.map(|(path, mode)| (path, None, mode))).collect();
+        files.sort();
+        files
+    }
+}
+
 impl Listing for Dir {
     fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let path = alloc::format!("{}{name}", self.prefix);
-        if let Some((path, value, mode)) = FILES.iter().find(|(file, ..)| *file == path) {
-            let contents = Value { source: self.source.clone(), path, value: *value };
-            return Ok(PseudoFile::node(Meta::new(self.dev, ino(path), *mode), contents));
+        let mut files = self.files();
+        if let Some(at) = files.iter().position(|(file, ..)| *file == path) {
+            let (path, value, mode) = files.swap_remove(at);
+            let meta = Meta::new(self.dev, ino(&path), mode);
+            return Ok(PseudoFile::node(meta, Value { source: self.source.clone(), path, value }));
         }
         let prefix = alloc::format!("{path}/");
-        if !FILES.iter().any(|(file, ..)| file.starts_with(&prefix)) {
+        if !files.iter().any(|(file, ..)| file.starts_with(&prefix)) {
             return Err(Errno::ENOENT);
         }
         let meta = Meta::new(self.dev, ino(&path), 0o555);
@@ -147,7 +154,8 @@ impl Listing for Dir {
 
     fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
         let mut entries: Vec<Entry> = Vec::new();
-        for rest in FILES.iter().filter_map(|(file, ..)| file.strip_prefix(self.prefix.as_str())) {
+        let files = self.files();
+        for rest in files.iter().filter_map(|(file, ..)| file.strip_prefix(self.prefix.as_str())) {
             let (name, kind) = rest.split_once('/').map_or((rest, 8), |(dir, _)| (dir, 4));
             if entries.last().is_none_or(|last| last.name != name.as_bytes()) {
                 let path = alloc::format!("{}{name}", self.prefix);
@@ -160,13 +168,13 @@ impl Listing for Dir {
 
 struct Value {
     source: Arc<dyn ProcSource>,
-    path: &'static str,
+    path: String,
     value: Option<&'static str>,
 }
 
 impl Contents for Value {
     fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
-        let changing = || self.source.sysctl(self.path).ok_or(Errno::ENOENT);
+        let changing = || self.source.sysctl(&self.path).ok_or(Errno::ENOENT);
         let mut text = self.value.map_or_else(changing, |value| Ok(String::from(value)))?;
         text.push('\n');
         Ok(text.into_bytes())
@@ -176,6 +184,6 @@ impl Contents for Value {
         if !cx.creds.has(crate::security::Capability::SysAdmin) {
             return Err(Errno::EPERM);
         }
-        self.source.set_sysctl(self.path, bytes)
+        self.source.set_sysctl(&self.path, bytes)
     }
 }

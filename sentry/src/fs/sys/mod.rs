@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod cpu;
+mod net;
 
 use crate::abi::Errno;
 use crate::fs::filesystem::{FileSystem, anonymous_device};
@@ -13,6 +14,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 pub use cgroup::{CgroupSource, cgroup};
+pub use net::LinkSource;
 
 const SYSFS_MAGIC: u64 = 0x6265_6572;
 
@@ -40,7 +42,7 @@ impl Builder {
 
 /// The sysfs of a sandbox with that many CPUs.
 #[must_use]
-pub fn new(cpus: usize) -> Arc<dyn FileSystem> {
+pub fn new(cpus: usize, links: &Arc<dyn LinkSource>) -> Arc<dyn FileSystem> {
     let at = Builder { dev: anonymous_device(), ino: Cell::new(0) };
     let range = cgroup::cpu_list(cpus);
     let cpu = PseudoDir::node(at.meta(0o555), cpu::Cpus { dev: at.dev, count: cpus.max(1) });
@@ -65,7 +67,7 @@ pub fn new(cpus: usize) -> Arc<dyn FileSystem> {
         ("ostype", at.text(String::from("Chitin\n"))),
     ]);
     let fs = at.dir(alloc::vec![("cgroup", at.dir(Vec::new()))]);
-    let class = at.dir(alloc::vec![("net", at.dir(Vec::new()))]);
+    let class = at.dir(alloc::vec![("net", net::class(&at, links))]);
     let root = at.dir(alloc::vec![
         ("block", at.dir(Vec::new())),
         ("bus", at.dir(Vec::new())),

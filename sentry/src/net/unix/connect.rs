@@ -69,7 +69,7 @@ impl Unix {
                 state.phase = Phase::Idle;
                 return Ok(());
             }
-            Address::Unspecified => return Err(Errno::EINVAL.into()),
+            _ => return Err(Errno::EINVAL.into()),
         };
         let other = name::find(name)?;
         if other.kind != self.kind {

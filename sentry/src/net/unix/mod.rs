@@ -200,7 +200,9 @@ impl Socket for Unix {
         }
         match self.kind {
             SocketType::Stream => self.send_bytes(from, message),
-            SocketType::Datagram | SocketType::SeqPacket => self.send_message(from, message),
+            SocketType::Datagram | SocketType::SeqPacket | SocketType::Raw => {
+                self.send_message(from, message)
+            }
         }
     }
 

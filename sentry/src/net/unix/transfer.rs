@@ -149,7 +149,7 @@ impl Unix {
         let (peer, limit) = match &message.to {
             Some(_) if self.kind == SocketType::SeqPacket => self.sending_to_peer()?,
             Some(Address::Unix(name)) => self.sending_to(name)?,
-            Some(Address::Unspecified) => return Err(Errno::EINVAL.into()),
+            Some(_) => return Err(Errno::EINVAL.into()),
             None => self.sending_to_peer()?,
         };
         check_size(from.remaining(), limit)?;

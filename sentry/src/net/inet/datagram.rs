@@ -1,0 +1,283 @@
+//! [`Inbox`]: datagrams and packets that wait to be received, and the errors that wait for `MSG_ERRQUEUE`.
+
+use super::QUEUE;
+use super::base::Base;
+use super::buffer::Buffer;
+use super::endpoint::{Endpoint, Family};
+use super::interface::LOOPBACK;
+use super::settings::{Settings, Timestamps};
+use crate::abi::Errno;
+use crate::net::Address;
+use crate::net::socket::{Control, Incoming, MsgFlags};
+use crate::platform;
+use crate::user::IoWriter;
+use crate::wait::Stop;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use chitin_core::lock::SpinLock;
+use core::net::IpAddr;
+
+/// Errors that wait at most.
+const MAX_ERRORS: usize = 16;
+
+/// A datagram or packet that came.
+pub(super) struct Datagram {
+    pub(super) data: Buffer,
+    pub(super) from: Endpoint,
+    pub(super) to: Endpoint,
+    pub(super) ttl: i32,
+    pub(super) tos: i32,
+    pub(super) at_ns: u64,
+}
+
+impl Datagram {
+    /// One that is sent now with what `settings` say.
+    pub(super) fn new(data: Buffer, from: Endpoint, to: Endpoint, settings: &Settings) -> Self {
+        let (v4, multi) = (to.ip.is_ipv4(), to.ip.is_multicast());
+        let ttl = match (v4, multi) {
+            (true, true) => settings.multicast_ttl,
+            (false, true) => settings.multicast_hops,
+            (true, false) => settings.ttl,
+            (false, false) => settings.hops,
+        };
+        let tos = if v4 { settings.tos } else { settings.traffic_class };
+        let at_ns = platform::get().realtime_ns();
+        Self { data, from, to, ttl: if ttl < 0 { 64 } else { ttl }, tos, at_ns }
+    }
+
+    /// What Linux charges a socket for it: the data with headers in a power of two, and the buffer's own description.
+    fn cost(&self) -> usize {
+        (self.data.len() + 28 + 16 + 320).next_power_of_two() + 256
+    }
+}
+
+/// An ICMP error for something that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    errno: Errno,
+    to: Endpoint,
+}
+
+#[derive(Default)]
+struct Queue {
+    datagrams: VecDeque<Datagram>,
+    used: usize,
+    drops: u64,
+    errors: VecDeque<Report>,
+}
+
+/// What waits to be received.
+pub(super) struct Inbox(SpinLock<Queue>);
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self(SpinLock::new(QUEUE, Queue::default()))
+    }
+
+    /// Queues a datagram unless there is more than `limit` already. Whether it did.
+    pub(super) fn push(&self, datagram: Datagram, limit: usize) -> bool {
+        let mut queue = self.0.lock();
+        if queue.used > limit {
+            queue.drops += 1;
+            drop(queue);
+            drop(datagram);
+            return false;
+        }
+        queue.used += datagram.cost();
+        queue.datagrams.push_back(datagram);
+        true
+    }
+
+    /// Queues an error.
+    pub(super) fn push_error(&self, errno: Errno, to: Endpoint) {
+        let mut queue = self.0.lock();
+        if queue.errors.len() < MAX_ERRORS {
+            queue.errors.push_back(Report { errno, to });
+        }
+    }
+
+    /// Whether datagrams wait, and whether errors do.
+    pub(super) fn waiting(&self) -> (bool, bool) {
+        let queue = self.0.lock();
+        (!queue.datagrams.is_empty(), !queue.errors.is_empty())
+    }
+
+    /// Bytes of the next datagram.
+    pub(super) fn next_len(&self) -> usize {
+        self.0.lock().datagrams.front().map_or(0, |first| first.data.len())
+    }
+
+    /// Bytes charged, and datagrams dropped.
+    pub(super) fn figures(&self) -> (usize, u64) {
+        let queue = self.0.lock();
+        (queue.used, queue.drops)
+    }
+
+    /// Throws away what waits.
+    pub(super) fn clear(&self) {
+        let queue = core::mem::take(&mut *self.0.lock());
+        drop(queue);
+    }
+
+    /// Receives the next datagram.
+    ///
+    /// # Errors
+    /// [`Stop::WouldBlock`], [`Stop::Fault`] with nothing taken.
+    pub(super) fn receive(
+        &self,
+        base: &Base,
+        to: &mut IoWriter<'_>,
+        flags: MsgFlags,
+    ) -> Result<Incoming, Stop> {
+        let settings = base.settings.lock().clone();
+        let mut queue = self.0.lock();
+        let first = queue.datagrams.front().ok_or(Stop::WouldBlock)?;
+        let start = to.done();
+        let full_len = first.data.len();
+        let len = first.data.copy(0, to, usize::MAX);
+        if len < full_len
+            && let Some(fault) = to.fault()
+        {
+            to.rewind(start);
+            return Err(Stop::Fault(fault));
+        }
+        let mut incoming = Incoming {
+            len,
+            full_len,
+            from: Some(base.family.show(first.from)),
+            control: control(base.family, &settings, first),
+            ..Incoming::default()
+        };
+        incoming.flags.set(MsgFlags::TRUNC, len < full_len);
+        let taken = if flags.contains(MsgFlags::PEEK) { None } else { queue.datagrams.pop_front() };
+        if let Some(taken) = &taken {
+            queue.used = queue.used.saturating_sub(taken.cost());
+        }
+        drop(queue);
+        drop(taken);
+        Ok(incoming)
+    }
+
+    /// Receives the next error (ip(7), `IP_RECVERR`).
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none.
+    pub(super) fn receive_error(&self, family: Family) -> Result<Incoming, Errno> {
+        let report = self.0.lock().errors.pop_front().ok_or(Errno::EAGAIN)?;
+        let v4 = report.to.ip.is_ipv4();
+        // struct sock_extended_err: error, origin ICMP or ICMP6, type and code "port unreachable".
+        let (origin, kind, code) = if v4 { (2, 3, 3) } else { (3, 1, 4) };
+        let mut data = report.errno.number().to_ne_bytes().to_vec();
+        data.extend_from_slice(&[origin, kind, code, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let offender = if family == Family::V6 { Family::V6 } else { Family::V4 };
+        data.extend_from_slice(&offender.show(Endpoint::new(report.to.ip, 0)).to_bytes());
+        let (level, kind) = if family == Family::V4 || v4 { (0, 11) } else { (41, 25) };
+        Ok(Incoming {
+            from: Some(family.show(report.to)),
+            flags: MsgFlags::ERRQUEUE,
+            control: alloc::vec![Control { level, kind, data }],
+            ..Incoming::default()
+        })
+    }
+}
+
+/// The control messages that a receiver asked for.
+fn control(family: Family, settings: &Settings, datagram: &Datagram) -> Vec<Control> {
+    let mut messages = Vec::new();
+    let mut add = |level, kind, data: &[u8]| messages.push(Control { level, kind, data: data.to_vec() });
+    let (seconds, ns) = (datagram.at_ns / 1_000_000_000, datagram.at_ns % 1_000_000_000);
+    match settings.timestamps {
+        Timestamps::None => {}
+        Timestamps::Micro => add(1, 29, &[seconds.to_ne_bytes(), (ns / 1000).to_ne_bytes()].concat()),
+        Timestamps::Nano => add(1, 35, &[seconds.to_ne_bytes(), ns.to_ne_bytes()].concat()),
+    }
+    if let IpAddr::V4(to) = datagram.to.ip {
+        if settings.packet_info {
+            let local = if to.is_multicast() { [127, 0, 0, 1] } else { to.octets() };
+            add(0, 8, &[LOOPBACK.to_ne_bytes(), local, to.octets()].concat());
+        }
+        if settings.receive_ttl {
+            add(0, 2, &datagram.ttl.to_ne_bytes());
+        }
+        if settings.receive_tos {
+            add(0, 1, &[datagram.tos.to_le_bytes()[0]]);
+        }
+        if settings.receive_original {
+            add(0, 20, &Family::V4.show(datagram.to).to_bytes());
+        }
+    }
+    if family == Family::V6 {
+        let to = match datagram.to.ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        if settings.packet_info6 {
+            add(41, 50, &[&to.octets()[..], &LOOPBACK.to_ne_bytes()].concat());
+        }
+        if settings.receive_hops {
+            add(41, 52, &datagram.ttl.to_ne_bytes());
+        }
+        if settings.receive_class {
+            add(41, 67, &datagram.tos.to_ne_bytes());
+        }
+    }
+    messages
+}
+
+/// What control messages of sendmsg(2) say of a datagram.
+///
+/// # Errors
+/// `EINVAL` for what is not well-formed or not known.
+pub(super) fn sent_with(
+    family: Family,
+    settings: &mut Settings,
+    messages: &[Control],
+) -> Result<Option<IpAddr>, Errno> {
+    let mut source = None;
+    for message in messages {
+        let number = || {
+            let word = message.data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+            word.or(message.data.first().map(|byte| i32::from(*byte))).ok_or(Errno::EINVAL)
+        };
+        match (message.level, message.kind) {
+            (0, 8) => {
+                let local: [u8; 4] = message
+                    .data
+                    .get(4..8)
+                    .filter(|_| message.data.len() == 12)
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .ok_or(Errno::EINVAL)?;
+                source = Some(IpAddr::from(local)).filter(|ip| !ip.is_unspecified());
+            }
+            (0, 2) => match number()? {
+                ttl @ 1..=255 => settings.ttl = ttl,
+                _ => return Err(Errno::EINVAL),
+            },
+            (0, 1) => match number()? {
+                tos @ 0..=255 => settings.tos = tos,
+                _ => return Err(Errno::EINVAL),
+            },
+            (41, 50) if family == Family::V6 => {
+                let local: [u8; 16] =
+                    message.data.get(..16).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EINVAL)?;
+                source = Some(IpAddr::from(local).to_canonical()).filter(|ip| !ip.is_unspecified());
+            }
+            (41, 52) if family == Family::V6 => match number()? {
+                hops @ -1..=255 => settings.hops = hops,
+                _ => return Err(Errno::EINVAL),
+            },
+            (41, 67) if family == Family::V6 => match number()? {
+                class @ -1..=255 => settings.traffic_class = class.max(0),
+                _ => return Err(Errno::EINVAL),
+            },
+            (0 | 41, _) => return Err(Errno::EINVAL),
+            _ => {}
+        }
+    }
+    Ok(source)
+}
+
+/// Where an address of a message leads, if it says so.
+pub(super) fn is_given(address: Option<&Address>) -> bool {
+    address.is_some_and(|address| !matches!(address, Address::Unspecified))
+}

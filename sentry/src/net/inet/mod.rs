@@ -1,0 +1,224 @@
+//! The internet protocols (ip(7), ipv6(7), tcp(7), udp(7), raw(7)), within the sandbox: [`Stack`], a network namespace.
+//!
+//! What goes to an address of this host never becomes a packet: a TCP connection is two [`tcp`] sockets that share a flow in
+//! each direction, a datagram is queued at the socket it is for. Interfaces to the outside are looked up in
+//! [`Stack::route`]; until one is there everything else is unreachable.
+//!
+//! Locks: tables of the stack (138, 139), then one socket's state (142), one flow or inbox (143), one socket's settings
+//! (144), [`sysctl`] (145), [`interface`] (148). Never two of a kind; copies from and to user memory happen under a flow's lock alone, a part
+//! at a time, and wake-ups after all of them are released.
+
+mod base;
+mod buffer;
+mod datagram;
+pub mod diag;
+pub mod endpoint;
+pub mod interface;
+mod ioctl;
+mod packet;
+mod ports;
+mod raw;
+mod report;
+mod settings;
+pub mod sysctl;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use super::address::{AF_INET, AF_INET6, AF_NETLINK};
+use super::netlink::{self, Netlink};
+use super::socket::{Socket, SocketType};
+use super::stack::{Maker, NetStack, Privilege};
+use crate::abi::Errno;
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use base::Base;
+use chitin_core::lock::{Level, SpinLock};
+use core::net::IpAddr;
+use core::sync::atomic::AtomicU32;
+use endpoint::Family;
+use interface::{Assigned, Interface, Loopback, Neighbour, Route};
+use raw::Raw;
+use sysctl::Sysctls;
+use tcp::Tcp;
+use udp::Udp;
+
+/// Level of the locks around tables of sockets.
+const TABLE: Level = Level(138);
+/// Level of the locks around tables that are used below those.
+const INNER_TABLE: Level = Level(139);
+/// Level of the lock of a socket's state.
+const STATE: Level = Level(142);
+/// Level of the lock of what waits in a socket.
+const QUEUE: Level = Level(143);
+/// Level of the lock of a socket's options.
+const SETTINGS: Level = Level(144);
+
+const ICMP: i32 = 1;
+const TCP: i32 = 6;
+const UDP: i32 = 17;
+const ICMPV6: i32 = 58;
+
+/// A network namespace.
+pub struct Stack {
+    me: Weak<Self>,
+    sysctls: Sysctls,
+    loopback: Loopback,
+    tcp: tcp::Table,
+    udp: SpinLock<ports::Ports<Udp>>,
+    /// Raw and ping sockets.
+    raw: SpinLock<Vec<Weak<Raw>>>,
+    /// Last identifier that was given to a ping socket.
+    ping: AtomicU32,
+    netlink: Arc<netlink::Ports>,
+    counts: report::Counts,
+}
+
+impl Stack {
+    /// A namespace with a loopback interface that is up.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            sysctls: Sysctls::default(),
+            loopback: Loopback::new(),
+            tcp: tcp::Table::new(),
+            udp: SpinLock::new(TABLE, ports::Ports::new(ports::Rule::Udp)),
+            raw: SpinLock::new(TABLE, Vec::new()),
+            ping: AtomicU32::new(0),
+            netlink: Arc::new(netlink::Ports::default()),
+            counts: report::Counts::default(),
+        })
+    }
+
+    /// Whether a socket may be bound to `ip`.
+    fn check_local(&self, ip: IpAddr, settings: &settings::Settings) -> Result<(), Errno> {
+        let broadcast = ip == IpAddr::V4(core::net::Ipv4Addr::BROADCAST);
+        let anyhow = settings.free_bind
+            || settings.transparent
+            || (self.sysctls.number("ipv4/ip_nonlocal_bind") != 0 && ip.is_ipv4());
+        let group = ip.is_multicast() || broadcast;
+        if ip.is_unspecified() || anyhow || group || self.loopback.is_local(ip) {
+            Ok(())
+        } else {
+            Err(Errno::EADDRNOTAVAIL)
+        }
+    }
+
+    /// Whether a group may make ping sockets (`ping_group_range`).
+    fn may_ping(&self, group: u32) -> bool {
+        let (low, high) = self.sysctls.pair("ipv4/ping_group_range");
+        (low..=high).contains(&i64::from(group))
+    }
+
+    fn internet_socket(
+        &self,
+        family: Family,
+        kind: SocketType,
+        protocol: i32,
+        maker: Maker,
+    ) -> Result<Arc<dyn Socket>, Errno> {
+        let icmp = if family == Family::V4 { ICMP } else { ICMPV6 };
+        if !(0..=262).contains(&protocol) {
+            return Err(Errno::EINVAL);
+        }
+        let me = self.me.upgrade().ok_or(Errno::ENETDOWN)?;
+        let base = |protocol| Base::new(&me, family, kind, protocol, maker.clone());
+        match kind {
+            SocketType::Stream if matches!(protocol, 0 | TCP) => Ok(Tcp::new(base(TCP))),
+            SocketType::Datagram if matches!(protocol, 0 | UDP) => Ok(Udp::new(base(UDP))),
+            SocketType::Datagram if protocol == icmp => {
+                if !self.may_ping(maker.creds.gid) {
+                    return Err(Errno::EACCES);
+                }
+                Ok(Raw::new(base(protocol)))
+            }
+            SocketType::Raw if protocol == 0 => Err(Errno::EPROTONOSUPPORT),
+            SocketType::Raw if maker.raw == Privilege::Denied => Err(Errno::EPERM),
+            SocketType::Raw if protocol > 255 => Err(Errno::EINVAL),
+            SocketType::Raw => Ok(Raw::new(base(protocol))),
+            SocketType::SeqPacket => Err(Errno::ESOCKTNOSUPPORT),
+            SocketType::Stream | SocketType::Datagram => Err(Errno::EPROTONOSUPPORT),
+        }
+    }
+}
+
+impl NetStack for Stack {
+    fn socket(
+        &self,
+        family: u16,
+        kind: SocketType,
+        protocol: i32,
+        maker: Maker,
+    ) -> Result<Arc<dyn Socket>, Errno> {
+        match family {
+            AF_INET => self.internet_socket(Family::V4, kind, protocol, maker),
+            AF_INET6 => self.internet_socket(Family::V6, kind, protocol, maker),
+            AF_NETLINK => {
+                let me = self.me.upgrade().ok_or(Errno::ENETDOWN)?;
+                Netlink::open(me, self.netlink.clone(), kind, protocol, maker)
+            }
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        alloc::vec![self.loopback.describe()]
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        self.loopback.routes()
+    }
+
+    fn route_to(&self, ip: IpAddr) -> Option<Route> {
+        let settings = settings::Settings::new(&self.sysctls, SocketType::Datagram);
+        let way = self.route(ip, &settings).ok()?;
+        let routes = self.loopback.routes();
+        let found = routes.iter().find(|route| route.source == Some(way.source));
+        found.or(routes.iter().find(|route| route.to.ip == way.to)).copied()
+    }
+
+    fn add_address(&self, _device: u32, address: Assigned) -> Result<(), Errno> {
+        self.loopback.add(address)
+    }
+
+    fn remove_address(&self, _device: u32, address: Assigned) -> Result<(), Errno> {
+        self.loopback.remove(address)
+    }
+
+    fn change_link(&self, _device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno> {
+        if let Some(mtu) = mtu {
+            self.loopback.set_mtu(mtu)?;
+        }
+        if let Some(flags) = flags {
+            self.loopback.set_flags(flags);
+        }
+        Ok(())
+    }
+
+    fn sockets(&self, protocol: u8) -> Vec<diag::Entry> {
+        self.entries(protocol)
+    }
+
+    fn neighbours(&self) -> Vec<Neighbour> {
+        Vec::new()
+    }
+
+    fn is_privileged(&self, port: u16) -> bool {
+        port != 0 && i64::from(port) < self.sysctls.number("ipv4/ip_unprivileged_port_start")
+    }
+
+    fn sysctl(&self, name: &str) -> Option<String> {
+        self.sysctls.get(name)
+    }
+
+    fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Errno> {
+        self.sysctls.set(name, value)
+    }
+
+    fn report(&self, name: &str) -> Option<String> {
+        self.report_file(name)
+    }
+}

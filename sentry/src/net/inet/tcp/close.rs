@@ -1,0 +1,178 @@
+//! The end of connections: shutdown(2), close(2), resets.
+
+use super::{Link, Phase, Tcp};
+use crate::abi::Errno;
+use crate::net::socket::Shutdown;
+use alloc::sync::Arc;
+
+impl Link {
+    /// Sends FIN, unless that was done. The side that does so first keeps the addresses for a while (`TIME_WAIT`).
+    fn finish(&self, socket: &Tcp) {
+        if self.tx.ended().0 {
+            return;
+        }
+        self.tx.finish();
+        if self.pair.finish(self.index) {
+            self.end(socket, true);
+        }
+    }
+
+    /// Takes the connection out of the table; `waits`: the other side began to end it and waits now.
+    fn end(&self, socket: &Tcp, waits: bool) {
+        let stack = &socket.base.stack;
+        let most = usize::try_from(stack.sysctls.number("ipv4/tcp_max_tw_buckets")).unwrap_or(0);
+        let [client, server] = &self.pair.sides;
+        let (own, other) = if self.index == 0 { (client, server) } else { (server, client) };
+        stack.tcp.end(own, false, most);
+        stack.tcp.end(other, waits, most);
+    }
+}
+
+impl Tcp {
+    pub(super) fn shut_down(&self, how: Shutdown) -> Result<(), Errno> {
+        let (receive, send) = (how != Shutdown::Write, how != Shutdown::Read);
+        let mut state = self.state.lock();
+        let finishes = match &state.phase {
+            Phase::Listening(_) | Phase::SynSent(_) => {
+                drop(state);
+                if receive {
+                    self.disconnect();
+                    self.base.events.wake_all();
+                }
+                return Ok(());
+            }
+            Phase::Open(link) if !(link.tx.ended().0 && link.rx.ended().0) => link.clone(),
+            _ => {
+                state.no_receive |= receive;
+                state.no_send |= send;
+                drop(state);
+                self.base.events.wake_all();
+                return Err(Errno::ENOTCONN);
+            }
+        };
+        state.no_receive |= receive;
+        state.no_send |= send;
+        drop(state);
+        if send {
+            finishes.finish(self);
+        }
+        self.base.events.wake_all();
+        Ok(())
+    }
+
+    /// The last descriptor is closed.
+    pub(super) fn close(&self) {
+        let (phase, local, timer) = {
+            let mut state = self.state.lock();
+            let phase = core::mem::replace(&mut state.phase, Phase::Closed);
+            (state.no_receive, state.no_send) = (true, true);
+            (phase, state.local, state.timer.take())
+        };
+        drop(timer);
+        self.leave(phase);
+        if let Some(local) = local {
+            self.base.stack.tcp.ports.lock().release(local.at.port, &self.me);
+        }
+        self.base.events.wake_all();
+    }
+
+    /// Lets go of what the socket was doing.
+    fn leave(&self, phase: Phase) {
+        match phase {
+            Phase::Closed | Phase::Connecting => {}
+            Phase::SynSent(to) => {
+                if let Some(local) = self.state.lock().local {
+                    self.base.stack.tcp.remove(&(local.at, to));
+                }
+            }
+            Phase::Listening(listener) => {
+                let port = self.state.lock().local.map(|local| local.at.port);
+                if let Some(port) = port {
+                    let mut ports = self.base.stack.tcp.ports.lock();
+                    ports.change(port, &self.me, |owner| owner.listens = false);
+                }
+                let (children, syns) = listener.into_parts();
+                children.iter().for_each(|child| child.abort());
+                for client in syns {
+                    if let Some(client) = client.upgrade() {
+                        client.connect_again();
+                    }
+                }
+            }
+            Phase::Open(link) => {
+                let linger = self.base.settings.lock().linger;
+                let lost = link.rx.abandon();
+                if lost || linger == (true, 0) {
+                    self.send_reset(&link);
+                    return;
+                }
+                link.finish(self);
+                if let Some(side) = link.pair.sides.get(link.index) {
+                    self.base.stack.tcp.count(side);
+                }
+            }
+            Phase::Over(link) => {
+                link.rx.abandon();
+            }
+        }
+    }
+
+    fn send_reset(&self, link: &Arc<Link>) {
+        link.end(self, false);
+        self.base.stack.counts.tcp_reset();
+        if let Some(peer) = link.peer.upgrade() {
+            peer.reset_by_peer();
+        }
+    }
+
+    /// Ends the connection with a reset, as for one that was never accepted.
+    pub(super) fn abort(&self) {
+        let phase = core::mem::replace(&mut self.state.lock().phase, Phase::Closed);
+        if let Phase::Open(link) = phase {
+            link.rx.abandon();
+            self.send_reset(&link);
+        }
+    }
+
+    /// The other side sent a reset. What it sent before can still be received.
+    pub(super) fn reset_by_peer(&self) {
+        let link = {
+            let mut state = self.state.lock();
+            let Phase::Open(link) = &state.phase else { return };
+            let link = link.clone();
+            let fin = link.rx.ended().0;
+            state.error = Some(if fin { Errno::EPIPE } else { Errno::ECONNRESET });
+            (state.no_receive, state.no_send) = (true, true);
+            let old = core::mem::replace(&mut state.phase, Phase::Over(link.clone()));
+            drop(state);
+            drop(old);
+            link
+        };
+        link.end(self, false);
+        // What this side sent and nobody read is gone with the other side.
+        link.tx.abandon();
+        self.unbind();
+        self.base.events.wake_all();
+    }
+
+    /// connect(2) to nowhere, and shutdown(2) of a socket that listens.
+    pub(super) fn disconnect(&self) {
+        let (phase, timer) = {
+            let mut state = self.state.lock();
+            let phase = core::mem::replace(&mut state.phase, Phase::Closed);
+            (state.no_receive, state.no_send, state.is_connecting) = (false, false, false);
+            state.error = None;
+            (phase, state.timer.take())
+        };
+        drop(timer);
+        match phase {
+            Phase::Open(link) => {
+                link.rx.abandon();
+                self.send_reset(&link);
+            }
+            other => self.leave(other),
+        }
+        self.unbind();
+        self.base.events.wake_all();
+    }
+}

@@ -1,0 +1,111 @@
+//! Sending and receiving.
+
+use super::flow::{Sent, Taking};
+use super::{Link, Phase, Tcp};
+use crate::abi::Errno;
+use crate::net::socket::{Incoming, MsgFlags, Outgoing};
+use crate::user::{IoReader, IoWriter};
+use crate::wait::Stop;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+/// `MSG_FASTOPEN`.
+const FAST_OPEN: u32 = 0x2000_0000;
+
+impl Tcp {
+    /// The connection to send over.
+    fn sending(&self) -> Result<Arc<Link>, Stop> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.error.take() {
+            return Err(error.into());
+        }
+        if state.no_send {
+            return Err(Errno::EPIPE.into());
+        }
+        match &state.phase {
+            Phase::Open(link) => Ok(link.clone()),
+            Phase::SynSent(_) | Phase::Connecting => Err(Stop::WouldBlock),
+            Phase::Closed | Phase::Listening(_) | Phase::Over(_) => Err(Errno::EPIPE.into()),
+        }
+    }
+
+    pub(super) fn send(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
+        if message.flags.contains(MsgFlags::OOB) || message.flags.bits() & FAST_OPEN != 0 {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let link = self.sending()?;
+        if from.remaining() == 0 {
+            return Ok(0);
+        }
+        let sent = match link.tx.send(from)? {
+            Sent::Bytes(sent) => sent,
+            Sent::Refused => {
+                self.reset_by_peer();
+                from.skip(from.remaining())
+            }
+        };
+        self.base.stack.loopback.count(1, sent as u64);
+        if link.pair.is_deferred.load(Ordering::Relaxed)
+            && link.pair.is_deferred.swap(false, Ordering::AcqRel)
+        {
+            self.end_deferral(&link);
+        }
+        Ok(sent)
+    }
+
+    /// The first bytes of a connection that its listener was not told of.
+    fn end_deferral(&self, link: &Link) {
+        let (own, to) = link.tuple;
+        let listener = self.base.stack.tcp.ports.lock().find(to, own, usize::from(own.port));
+        if let Some(listener) = listener.and_then(|listener| listener.upgrade()) {
+            listener.promote(&link.peer);
+        }
+    }
+
+    pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
+        if flags.contains(MsgFlags::ERRQUEUE) {
+            return Err(Errno::EAGAIN.into());
+        }
+        let link = {
+            let state = self.state.lock();
+            match &state.phase {
+                Phase::Listening(_) => return Err(Errno::ENOTCONN.into()),
+                Phase::Open(link) | Phase::Over(link) => Some(link.clone()),
+                _ => None,
+            }
+        };
+        // There is no urgent data: nobody can send any.
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EINVAL.into());
+        }
+        let taking = match (flags.contains(MsgFlags::PEEK), flags.contains(MsgFlags::TRUNC)) {
+            (true, _) => Taking::Peek,
+            (false, true) => Taking::Discard,
+            (false, false) => Taking::Copy,
+        };
+        let received = match &link {
+            Some(link) => link.rx.receive(to, taking),
+            None => Err(Stop::WouldBlock),
+        };
+        match received {
+            Ok(len) => Ok(Incoming { len, full_len: len, ..Incoming::default() }),
+            Err(Stop::WouldBlock) => self.nothing_there(),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// What a receiver is told when there are no bytes and no end of them.
+    fn nothing_there(&self) -> Result<Incoming, Stop> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.error.take() {
+            return Err(error.into());
+        }
+        if state.no_receive {
+            return Ok(Incoming::default());
+        }
+        match &state.phase {
+            Phase::Closed => Err(Errno::ENOTCONN.into()),
+            _ => Err(Stop::WouldBlock),
+        }
+    }
+}

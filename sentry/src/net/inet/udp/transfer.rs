@@ -1,0 +1,173 @@
+//! Sending, delivering and receiving datagrams.
+
+use super::super::buffer::{self, Buffer};
+use super::super::datagram::{self, Datagram};
+use super::super::endpoint::Endpoint;
+use super::super::interface::Cast;
+use super::super::settings::Settings;
+use super::Udp;
+use crate::abi::Errno;
+use crate::net::socket::{Incoming, MsgFlags, Outgoing};
+use crate::user::{IoReader, IoWriter};
+use crate::wait::Stop;
+use alloc::sync::Arc;
+
+/// Largest datagrams: those whose length fits into the headers.
+const MAX_V4: usize = 65_507;
+const MAX_V6: usize = 65_527;
+
+impl Udp {
+    /// Where a message goes.
+    fn target(&self, message: &Outgoing) -> Result<Endpoint, Errno> {
+        if let Some(address) = message.to.as_ref().filter(|_| datagram::is_given(message.to.as_ref())) {
+            let to = self.base.destination(address)?;
+            return if to.port == 0 { Err(Errno::EINVAL) } else { Ok(to) };
+        }
+        let remote = self.state.lock().remote;
+        match (&message.to, remote) {
+            (Some(_), _) => Err(Errno::EAFNOSUPPORT),
+            (None, remote) => remote.ok_or(Errno::EDESTADDRREQ),
+        }
+    }
+
+    pub(super) fn send(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
+        if message.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let len = from.remaining();
+        if len > 0xffff {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        let pending = self.state.lock().pending.take();
+        let to = match &pending {
+            Some((to, _)) => *to,
+            None => self.target(message)?,
+        };
+        let mut settings = self.base.settings.lock().clone();
+        let source = datagram::sent_with(self.base.family, &mut settings, &message.control)?;
+        {
+            let mut state = self.state.lock();
+            if let Some(error) = state.error.take() {
+                return Err(error.into());
+            }
+            if state.no_send {
+                return Err(Errno::EPIPE.into());
+            }
+        }
+        let way = self.base.stack.route(to.ip, &settings)?;
+        if way.cast == Cast::Broad && !settings.broadcast {
+            return Err(Errno::EACCES.into());
+        }
+        let limit = if to.ip.is_ipv4() { MAX_V4 } else { MAX_V6 };
+        let budget = &self.base.maker.budget;
+        let before = pending.as_ref().map_or(0, |(_, data)| data.len());
+        if before + len > limit {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        let data = match pending {
+            Some((_, mut data)) => {
+                let taken = data.take(from, len)?;
+                if taken < len {
+                    return Err(from.fault().map_or(Stop::Errno(Errno::ENOBUFS), Stop::Fault));
+                }
+                data
+            }
+            None => buffer::whole(from, budget)?,
+        };
+        let local = self.bind_any()?;
+        let mut state = self.state.lock();
+        if state.cork || message.flags.contains(MsgFlags::MORE) {
+            state.pending = Some((to, data));
+            return Ok(len);
+        }
+        drop(state);
+        let from_ip = source.unwrap_or(if local.at.ip.is_unspecified() || local.at.ip.is_multicast() {
+            way.source
+        } else {
+            local.at.ip
+        });
+        let from = Endpoint { ip: from_ip, ..local.at };
+        self.deliver(data, from, Endpoint { ip: way.to, ..to }, way.cast, &settings);
+        Ok(len)
+    }
+
+    /// Sends what was held back.
+    pub(super) fn send_pending(&self) -> Result<(), Errno> {
+        let Some((to, data)) = self.state.lock().pending.take() else { return Ok(()) };
+        let settings = self.base.settings.lock().clone();
+        let way = self.base.stack.route(to.ip, &settings)?;
+        let local = self.bind_any()?;
+        let ip = if local.at.ip.is_unspecified() { way.source } else { local.at.ip };
+        self.deliver(data, Endpoint { ip, ..local.at }, Endpoint { ip: way.to, ..to }, way.cast, &settings);
+        Ok(())
+    }
+
+    fn deliver(&self, data: Buffer, from: Endpoint, to: Endpoint, cast: Cast, settings: &Settings) {
+        let stack = &self.base.stack;
+        stack.loopback.count(1, data.len() as u64 + 28);
+        stack.counts.udp_sent();
+        if cast != Cast::Uni {
+            self.deliver_to_all(&data, from, to, cast, settings);
+            return;
+        }
+        let hash = usize::from(from.port);
+        let found = stack.udp.lock().find(to, from, hash);
+        match found.and_then(|socket| socket.upgrade()) {
+            Some(socket) => socket.take_in(Datagram::new(data, from, to, settings)),
+            None => {
+                stack.counts.udp_no_port();
+                self.refused(to);
+            }
+        }
+    }
+
+    fn deliver_to_all(&self, data: &Buffer, from: Endpoint, to: Endpoint, cast: Cast, settings: &Settings) {
+        if cast == Cast::Multi && !settings.multicast_loop {
+            return;
+        }
+        let found = self.base.stack.udp.lock().find_all(to, from);
+        let sockets: alloc::vec::Vec<Arc<Self>> =
+            found.into_iter().filter_map(|socket| socket.upgrade()).collect();
+        let joined = sockets.iter().any(|socket| socket.base.joined(to.ip));
+        for socket in sockets {
+            let takes = socket.base.joined(to.ip) || (joined && socket.base.takes_all_groups(to.ip));
+            if cast == Cast::Multi && !takes {
+                continue;
+            }
+            if let Some(copy) = data.duplicate(&socket.base.maker.budget) {
+                socket.take_in(Datagram::new(copy, from, to, settings));
+            }
+        }
+    }
+
+    /// A datagram came.
+    fn take_in(&self, datagram: Datagram) {
+        let limit = self.base.settings.lock().receive.bytes;
+        if self.inbox.push(datagram, limit) {
+            self.base.stack.counts.udp_received();
+            self.base.events.wake_all();
+        } else {
+            self.base.stack.counts.udp_dropped();
+        }
+    }
+
+    pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
+        if flags.contains(MsgFlags::ERRQUEUE) {
+            let error = self.inbox.receive_error(self.base.family)?;
+            if !self.inbox.waiting().1 {
+                self.state.lock().error = None;
+            }
+            return Ok(error);
+        }
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        if let Some(error) = self.state.lock().error.take() {
+            return Err(error.into());
+        }
+        match self.inbox.receive(&self.base, to, flags) {
+            Err(Stop::WouldBlock) if self.state.lock().no_receive => Ok(Incoming::default()),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Netlink sockets (netlink(7)): requests to the namespace, answered at once with messages that wait in the socket.
+//!
+//! [`route`] answers for interfaces, addresses and routes, [`diag`] for sockets. Nothing is ever announced to groups but
+//! what nothing here can change by itself, so joining one is allowed and brings nothing.
+
+mod diag;
+mod message;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use super::address::AF_NETLINK;
+use super::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
+use super::stack::{Maker, NetStack, Privilege};
+use crate::abi::Errno;
+use crate::fs::stream::IoctlCx;
+use crate::net::Address;
+use crate::user::{IoReader, IoWriter};
+use crate::wait::{PollMask, PollTable, Stop};
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use chitin_core::lock::{Level, SpinLock};
+use chitin_core::wait::WaitQueue;
+use core::any::Any;
+use message::{Builder, DONE, HEADER, Header, MULTI};
+
+/// Level of the lock of a socket, and of the table of ports below it.
+const LEVEL: Level = Level(142);
+const PORTS_LEVEL: Level = Level(143);
+
+const ROUTE: i32 = 0;
+const SOCK_DIAG: i32 = 4;
+const KOBJECT_UEVENT: i32 = 15;
+const GENERIC: i32 = 16;
+
+/// `NLM_F_REQUEST`, `NLM_F_ACK`.
+const REQUEST: u16 = 1;
+const ACK: u16 = 4;
+/// The first kind that is not one of netlink's own.
+const FIRST_KIND: u16 = 16;
+/// Bytes of one datagram of a dump, as Linux makes them.
+const DATAGRAM: usize = 8192;
+/// Bytes of one send, and bytes that may wait.
+const MAX_SEND: usize = 64 << 10;
+const MAX_WAITING: usize = 1 << 20;
+
+const SOL_SOCKET: i32 = 1;
+const SOL_NETLINK: i32 = 270;
+
+/// The port ids that are in use in a namespace, by protocol.
+pub struct Ports(SpinLock<BTreeSet<(i32, u32)>>);
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self(SpinLock::new(PORTS_LEVEL, BTreeSet::new()))
+    }
+}
+
+impl Ports {
+    /// Takes the port id that is wanted. Whether it was free.
+    fn take(&self, protocol: i32, port: u32) -> bool {
+        self.0.lock().insert((protocol, port))
+    }
+
+    /// Takes `wanted`, or some other one.
+    fn take_any(&self, protocol: i32, wanted: u32) -> u32 {
+        let mut ports = self.0.lock();
+        let mut port = wanted;
+        let mut next = u32::MAX - 4096;
+        while !ports.insert((protocol, port)) {
+            port = next;
+            next = next.wrapping_sub(1);
+        }
+        port
+    }
+
+    fn release(&self, protocol: i32, port: u32) {
+        self.0.lock().remove(&(protocol, port));
+    }
+}
+
+#[derive(Default)]
+struct State {
+    port: Option<u32>,
+    groups: u32,
+    queue: VecDeque<Vec<u8>>,
+    waiting: usize,
+    /// An answer was lost for want of room.
+    overrun: bool,
+    /// `SOL_NETLINK` options that are on, a bit each.
+    options: u32,
+}
+
+/// A netlink socket.
+pub struct Netlink {
+    stack: Arc<dyn NetStack>,
+    ports: Arc<Ports>,
+    kind: SocketType,
+    protocol: i32,
+    maker: Maker,
+    state: SpinLock<State>,
+    readable: WaitQueue,
+}
+
+impl Netlink {
+    /// See socket(2).
+    ///
+    /// # Errors
+    /// `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`.
+    pub fn open(
+        stack: Arc<dyn NetStack>,
+        ports: Arc<Ports>,
+        kind: SocketType,
+        protocol: i32,
+        maker: Maker,
+    ) -> Result<Arc<dyn Socket>, Errno> {
+        if !matches!(kind, SocketType::Raw | SocketType::Datagram) {
+            return Err(Errno::ESOCKTNOSUPPORT);
+        }
+        if !matches!(protocol, ROUTE | SOCK_DIAG | KOBJECT_UEVENT | GENERIC) {
+            return Err(Errno::EPROTONOSUPPORT);
+        }
+        let state = SpinLock::new(LEVEL, State::default());
+        Ok(Arc::new(Self { stack, ports, kind, protocol, maker, state, readable: WaitQueue::new() }))
+    }
+
+    /// The socket's port id, chosen with the first use.
+    fn port(&self) -> u32 {
+        let mut state = self.state.lock();
+        *state.port.get_or_insert_with(|| self.ports.take_any(self.protocol, self.maker.creds.pid))
+    }
+
+    fn queue(&self, datagram: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.waiting + datagram.len() > MAX_WAITING {
+            state.overrun = true;
+            return;
+        }
+        state.waiting += datagram.len();
+        state.queue.push_back(datagram);
+    }
+
+    /// Queues a dump: its messages, as many in a datagram as fit, and the end.
+    fn queue_dump(&self, messages: Vec<Vec<u8>>, request: &Header, port: u32) {
+        let mut datagram = Vec::new();
+        let mut done = Builder::new(DONE, MULTI, request, port);
+        done.put(&[0; 4]);
+        for message in messages.into_iter().chain([done.finish()]) {
+            if !datagram.is_empty() && datagram.len() + message.len() > DATAGRAM {
+                self.queue(core::mem::take(&mut datagram));
+            }
+            datagram.extend_from_slice(&message);
+        }
+        self.queue(datagram);
+    }
+
+    /// Carries out one request.
+    fn handle(&self, request: &Header, whole: &[u8]) {
+        let port = self.port();
+        let body = whole.get(HEADER..).unwrap_or_default();
+        let result = match self.protocol {
+            ROUTE => {
+                let may_change = self.maker.admin == Privilege::Granted;
+                route::answer(&*self.stack, request, body, port, may_change)
+            }
+            SOCK_DIAG if request.kind == diag::BY_FAMILY => {
+                diag::dump(&*self.stack, request, body, port).map(route::Answer::Dump)
+            }
+            GENERIC => Err(Errno::ENOENT),
+            _ => Err(Errno::EINVAL),
+        };
+        let number = match result {
+            Ok(route::Answer::Dump(messages)) => return self.queue_dump(messages, request, port),
+            Ok(route::Answer::One(message)) => {
+                self.queue(message);
+                0
+            }
+            Ok(route::Answer::Done) => 0,
+            Err(errno) => errno.number(),
+        };
+        if number != 0 || request.flags & ACK != 0 {
+            self.queue(route::error(request, whole, number, port));
+        }
+    }
+
+    fn send(&self, from: &mut IoReader<'_>, message: &Outgoing) -> Result<usize, Stop> {
+        match message.to {
+            None | Some(Address::Netlink(0, _)) => {}
+            Some(Address::Netlink(..)) => return Err(Errno::ECONNREFUSED.into()),
+            Some(_) => return Err(Errno::EINVAL.into()),
+        }
+        let (start, len) = (from.done(), from.remaining());
+        if len > MAX_SEND {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        let mut bytes = alloc::vec![0; len];
+        if from.read(&mut bytes) < len
+            && let Some(fault) = from.fault()
+        {
+            from.rewind(start);
+            return Err(Stop::Fault(fault));
+        }
+        let mut rest = bytes.as_slice();
+        while let Some(request) = Header::read(rest) {
+            let whole = rest.get(..request.len).unwrap_or_default();
+            if request.flags & REQUEST != 0 {
+                if request.kind >= FIRST_KIND {
+                    self.handle(&request, whole);
+                } else if request.flags & ACK != 0 {
+                    self.queue(route::error(&request, whole, 0, self.port()));
+                }
+            }
+            rest = rest.get(request.len.next_multiple_of(4)..).unwrap_or_default();
+        }
+        self.port();
+        self.readable.wake_all();
+        Ok(len)
+    }
+
+    fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let mut state = self.state.lock();
+        if core::mem::take(&mut state.overrun) {
+            return Err(Errno::ENOBUFS.into());
+        }
+        let first = state.queue.front().ok_or(Stop::WouldBlock)?;
+        let start = to.done();
+        let (full_len, len) = (first.len(), to.write(first));
+        if len < full_len
+            && let Some(fault) = to.fault()
+        {
+            to.rewind(start);
+            return Err(Stop::Fault(fault));
+        }
+        let taken = if flags.contains(MsgFlags::PEEK) { None } else { state.queue.pop_front() };
+        if taken.is_some() {
+            state.waiting = state.waiting.saturating_sub(full_len);
+        }
+        drop(state);
+        drop(taken);
+        let mut incoming =
+            Incoming { len, full_len, from: Some(Address::Netlink(0, 0)), ..Incoming::default() };
+        incoming.flags.set(MsgFlags::TRUNC, len < full_len);
+        Ok(incoming)
+    }
+}
+
+impl Socket for Netlink {
+    fn kind(&self) -> (u16, SocketType, i32) {
+        (AF_NETLINK, self.kind, self.protocol)
+    }
+
+    fn bind(&self, address: &Address) -> Result<(), Errno> {
+        let Address::Netlink(port, groups) = address else { return Err(Errno::EINVAL) };
+        let known = self.state.lock().port;
+        match known {
+            Some(known) if *port != 0 && known != *port => return Err(Errno::EINVAL),
+            Some(_) => {}
+            None if *port == 0 => {
+                self.port();
+            }
+            None => {
+                if !self.ports.take(self.protocol, *port) {
+                    return Err(Errno::EADDRINUSE);
+                }
+                self.state.lock().port = Some(*port);
+            }
+        }
+        self.state.lock().groups = *groups;
+        Ok(())
+    }
+
+    fn try_connect(&self, address: &Address, _creds: Ucred) -> Result<(), Stop> {
+        match address {
+            Address::Unspecified | Address::Netlink(0, _) => {
+                self.port();
+                Ok(())
+            }
+            Address::Netlink(..) => Err(Errno::EPERM.into()),
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    fn listen(&self, _backlog: usize, _creds: Ucred) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn try_accept(&self) -> Result<Arc<dyn Socket>, Stop> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    fn try_send(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
+        self.send(from, message)
+    }
+
+    fn try_receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
+        self.receive(to, flags)
+    }
+
+    fn shutdown(&self, _how: Shutdown) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn local(&self) -> Address {
+        let state = self.state.lock();
+        Address::Netlink(state.port.unwrap_or(0), state.groups)
+    }
+
+    fn peer(&self) -> Result<Address, Errno> {
+        Ok(Address::Netlink(0, 0))
+    }
+
+    fn option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        let value = match (level, name) {
+            (SOL_SOCKET, 3) => self.kind.number(),
+            (SOL_SOCKET, 4) => 0,
+            (SOL_SOCKET, 7 | 8) => 212_992,
+            (SOL_SOCKET, 38) => self.protocol,
+            (SOL_SOCKET, 39) => i32::from(AF_NETLINK),
+            (SOL_SOCKET, 1 | 2 | 5 | 6 | 9 | 12 | 15 | 16 | 30) => 0,
+            (SOL_NETLINK, 3..=5 | 8 | 10..=12) => {
+                i32::from(self.state.lock().options & (1 << name.unsigned_abs()) != 0)
+            }
+            _ => return Err(Errno::ENOPROTOOPT),
+        };
+        Ok(value.to_ne_bytes().to_vec())
+    }
+
+    fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        let number = value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        match (level, name) {
+            // Buffers, credentials and filters: of no effect for what is asked and answered at once.
+            (SOL_SOCKET, 2 | 6..=8 | 12 | 15 | 16 | 29 | 32 | 33) => Ok(()),
+            (SOL_NETLINK, 1 | 2) => Ok(()),
+            (SOL_NETLINK, 3..=5 | 8 | 10..=12) => {
+                let bit = 1 << name.unsigned_abs();
+                let mut state = self.state.lock();
+                match number.ok_or(Errno::EINVAL)? {
+                    0 => state.options &= !bit,
+                    _ => state.options |= bit,
+                }
+                Ok(())
+            }
+            _ => Err(Errno::ENOPROTOOPT),
+        }
+    }
+
+    fn poll(&self, table: Option<&mut PollTable>) -> PollMask {
+        if let Some(table) = table {
+            table.add(&self.readable);
+        }
+        let state = self.state.lock();
+        let mut mask = PollMask::OUT | PollMask::WRNORM | PollMask::WRBAND;
+        mask.set(PollMask::IN | PollMask::RDNORM, !state.queue.is_empty());
+        mask.set(PollMask::ERR, state.overrun);
+        mask
+    }
+
+    fn ioctl(&self, _cx: &IoctlCx<'_>, _command: u32, _argument: u64) -> Result<usize, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
+    fn released(&self) {
+        if let Some(port) = self.state.lock().port.take() {
+            self.ports.release(self.protocol, port);
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
