@@ -32,6 +32,8 @@ pub enum Address {
     Inet(SocketAddr),
     /// Port id and group mask of `AF_NETLINK`.
     Netlink(u32, u32),
+    /// Some other family, or an address that is too short for its family but not for every one.
+    Other(u16),
 }
 
 /// `count` bytes from `at` on.
@@ -58,7 +60,7 @@ impl Address {
     /// Reads `struct sockaddr`.
     ///
     /// # Errors
-    /// `EINVAL` when it is too short or long, `EAFNOSUPPORT` for a family that is not there.
+    /// `EINVAL` when it is too short or long.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Errno> {
         let (family, rest) = bytes.split_first_chunk().ok_or(Errno::EINVAL)?;
         match u16::from_ne_bytes(*family) {
@@ -70,14 +72,15 @@ impl Address {
                 _ => Name::Path(rest.iter().copied().take_while(|byte| *byte != 0).collect(), None),
             })),
             AF_INET => inet(rest).map(Self::Inet).ok_or(Errno::EINVAL),
-            AF_INET6 => inet6(rest).map(Self::Inet).ok_or(Errno::EINVAL),
+            AF_INET6 if inet6(rest).is_some() => inet6(rest).map(Self::Inet).ok_or(Errno::EINVAL),
             AF_NETLINK => match (part(rest, 2), part(rest, 6)) {
                 (Some(port), Some(groups)) => {
                     Ok(Self::Netlink(u32::from_ne_bytes(port), u32::from_ne_bytes(groups)))
                 }
                 _ => Err(Errno::EINVAL),
             },
-            _ => Err(Errno::EAFNOSUPPORT),
+            _ if rest.len() < 14 => Err(Errno::EINVAL),
+            family => Ok(Self::Other(family)),
         }
     }
 
@@ -86,6 +89,7 @@ impl Address {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Unspecified => AF_UNSPEC.to_ne_bytes().to_vec(),
+            Self::Other(family) => family.to_ne_bytes().to_vec(),
             Self::Inet(SocketAddr::V4(at)) => {
                 let family = AF_INET.to_ne_bytes();
                 [&family[..], &at.port().to_be_bytes(), &at.ip().octets(), &[0; 8]].concat()

@@ -7,6 +7,7 @@ use super::inet::diag::Entry;
 use super::inet::interface::{Assigned, Interface, Neighbour, Route};
 use super::socket::{Socket, SocketType, Ucred};
 use crate::abi::Errno;
+use crate::fs::stream::IoctlCx;
 use crate::mm::Budget;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -99,6 +100,12 @@ pub trait NetStack: Send + Sync {
     /// # Errors
     /// `EINVAL` for a value that cannot be, `EACCES` for one that is fixed.
     fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Errno>;
+
+    /// Commands on interfaces, which sockets of every family take (netdevice(7)).
+    ///
+    /// # Errors
+    /// `ENOTTY` for one that is not known, `ENODEV`, `EPERM`, `EADDRNOTAVAIL`, `EINVAL`.
+    fn ioctl(&self, cx: &IoctlCx<'_>, admin: Privilege, command: u32, argument: u64) -> Result<usize, Errno>;
 
     /// The text of a file below `/proc/net`; `None` when there is no such file.
     fn report(&self, name: &str) -> Option<String>;

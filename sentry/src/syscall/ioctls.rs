@@ -9,6 +9,8 @@ use crate::abi::Errno;
 use crate::abi::file::{FASYNC, O_NONBLOCK};
 use crate::fs::stream::IoctlCx;
 use crate::fs::{FileBody, NodeKind};
+use crate::net::SocketFile;
+use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
 
 /// The family's rows.
@@ -52,7 +54,13 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
                 return result;
             }
             let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };
-            Ok(stream.ioctl(&context, command, argument)?)
+            match stream.ioctl(&context, command, argument) {
+                Err(Errno::ENOTTY) if stream.as_any().is::<SocketFile>() => {
+                    let admin = cx.task.creds().has(Capability::NetAdmin).into();
+                    Ok(cx.task.container().net.ioctl(&context, admin, command, argument)?)
+                }
+                result => Ok(result?),
+            }
         }
         FileBody::Node(node, _) => {
             let scope = Scope::new(cx);

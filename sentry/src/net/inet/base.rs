@@ -83,7 +83,7 @@ impl Base {
             (Family::V4, Address::Inet(at @ SocketAddr::V4(_)))
             | (Family::V6, Address::Inet(at @ SocketAddr::V6(_))) => Ok((*at).into()),
             // To a shorter address a socket of AF_INET6 says that it is too short.
-            (Family::V6, Address::Inet(SocketAddr::V4(_))) => Err(Errno::EINVAL),
+            (Family::V6, Address::Inet(SocketAddr::V4(_)) | Address::Other(AF_INET6)) => Err(Errno::EINVAL),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }

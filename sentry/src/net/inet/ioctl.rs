@@ -1,7 +1,6 @@
 //! Commands on interfaces (netdevice(7)): `SIOCGIF*`, `SIOCSIF*`.
 
 use super::Stack;
-use super::base::Base;
 use super::endpoint::{Endpoint, Family};
 use super::interface::{Assigned, Interface, LOOPBACK};
 use crate::abi::Errno;
@@ -55,14 +54,14 @@ fn number_in(request: &[u8; REQUEST]) -> i32 {
 }
 
 impl Stack {
-    /// Carries out a command that any internet socket takes.
+    /// Carries out a command that any socket takes.
     ///
     /// # Errors
     /// `ENOTTY` for one that is not known, `ENODEV`, `EPERM`, `EADDRNOTAVAIL`, `EINVAL`.
-    pub(super) fn ioctl(
+    pub(super) fn interface_ioctl(
         &self,
         cx: &IoctlCx<'_>,
-        base: &Base,
+        admin: Privilege,
         command: u32,
         argument: u64,
     ) -> Result<usize, Errno> {
@@ -71,7 +70,7 @@ impl Stack {
             command,
             SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFMTU | SIOCADDRT | SIOCDELRT
         );
-        if changes && base.maker.admin == Privilege::Denied {
+        if changes && admin == Privilege::Denied {
             return Err(Errno::EPERM);
         }
         match command {

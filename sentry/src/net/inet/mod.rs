@@ -31,6 +31,7 @@ use super::netlink::{self, Netlink};
 use super::socket::{Socket, SocketType};
 use super::stack::{Maker, NetStack, Privilege};
 use crate::abi::Errno;
+use crate::fs::stream::IoctlCx;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -216,6 +217,10 @@ impl NetStack for Stack {
 
     fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Errno> {
         self.sysctls.set(name, value)
+    }
+
+    fn ioctl(&self, cx: &IoctlCx<'_>, admin: Privilege, command: u32, argument: u64) -> Result<usize, Errno> {
+        self.interface_ioctl(cx, admin, command, argument)
     }
 
     fn report(&self, name: &str) -> Option<String> {

@@ -281,7 +281,7 @@ impl Tcp {
             FIONREAD => link.map_or(0, |link| link.rx.figures().waiting),
             TIOCOUTQ | SIOCOUTQNSD => link.map_or(0, |link| link.tx.figures().unsent),
             SIOCATMARK => 0,
-            _ => return self.base.stack.ioctl(cx, &self.base, command, argument),
+            _ => return self.base.stack.interface_ioctl(cx, self.base.maker.admin, command, argument),
         };
         let value = i32::try_from(value).unwrap_or(i32::MAX);
         cx.user.write(UserPtr::new(UserAddr::new(argument)), &value)?;

@@ -296,7 +296,7 @@ impl Socket for Udp {
         let value = match command {
             FIONREAD => self.inbox.next_len(),
             TIOCOUTQ => 0,
-            _ => return self.base.stack.ioctl(cx, &self.base, command, argument),
+            _ => return self.base.stack.interface_ioctl(cx, self.base.maker.admin, command, argument),
         };
         let value = i32::try_from(value).unwrap_or(i32::MAX);
         cx.user.write(UserPtr::new(UserAddr::new(argument)), &value)?;
