@@ -457,6 +457,8 @@ impl Settings {
                 _ => return Err(Errno::EINVAL),
             },
             3 if facts.kind == SocketType::Raw => self.header_included = on,
+            // Without IP options there are none to tell of: IP_RECVOPTS, IP_RETOPTS.
+            6 | 7 => {}
             8 => self.packet_info = on,
             10 => match number {
                 0..=5 => self.mtu_discover = number,
