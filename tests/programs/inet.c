@@ -766,6 +766,19 @@ static int lines_with(const char *path, int port, const char *state)
     return count;
 }
 
+/* The first line of a file. */
+static const char *first_line(const char *path)
+{
+    static char line[256];
+    FILE *file = fopen(path, "r");
+    line[0] = 0;
+    if (!file || !fgets(line, sizeof line, file))
+        return "none";
+    fclose(file);
+    line[strcspn(line, "\n")] = 0;
+    return line;
+}
+
 static void tables(void)
 {
     struct pair one = connected();
@@ -780,16 +793,9 @@ static void tables(void)
     int udp = socket(AF_INET, SOCK_DGRAM, 0);
     BIND4(udp, "127.0.0.1", 7030);
     SHOW(lines_with("/proc/net/udp", 7030, " 07 "));
-    char line[256] = "";
-    FILE *file = fopen("/proc/net/if_inet6", "r");
-    HOLDS(file && fgets(line, sizeof line, file));
-    TEXT(line);
-    file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
-    HOLDS(file && fgets(line, sizeof line, file));
-    TEXT(line);
-    file = fopen("/sys/class/net/lo/mtu", "r");
-    HOLDS(file && fgets(line, sizeof line, file));
-    TEXT(line);
+    TEXT(first_line("/proc/net/if_inet6"));
+    TEXT(first_line("/proc/sys/net/ipv4/ip_local_port_range"));
+    TEXT(first_line("/sys/class/net/lo/mtu"));
 }
 
 static void much(void)
@@ -892,16 +898,14 @@ static void interrupted(void)
     sigaction(SIGUSR1, &action, NULL);
     pid_t me = getpid();
     fflush(stdout);
-    if (fork() == 0) {
-        sleep_ms(100);
+    pid_t child = fork();
+    while (child == 0) {
+        sleep_ms(200);
         kill(me, SIGUSR1);
-        sleep_ms(100);
-        kill(me, SIGUSR1);
-        _exit(0);
     }
     SHOW(recv(one.server, bytes, 8, 0));
     SHOW(accept(one.listener, NULL, NULL));
-    wait(NULL);
+    kill(child, SIGKILL);
 }
 
 /* A fresh network namespace has its loopback interface down. */

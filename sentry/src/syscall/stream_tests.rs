@@ -323,7 +323,7 @@ fn sockets_have_names_in_file_systems() {
         ok(user, WRITE, &[client, at, 4]);
         assert_eq!(read(user, client, 100), b"echo");
         assert_eq!(read(user, client, 100), b"");
-        assert_eq!(call(user, 41, &[2, 1, 0]), -97, "AF_INET");
+        assert_eq!(call(user, 41, &[3, 1, 0]), -97, "AF_AX25");
         wait(user);
         0
     });

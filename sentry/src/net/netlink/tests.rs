@@ -13,7 +13,6 @@ fn maker() -> Maker {
 }
 
 fn ask(kind: u16, flags: u16, body: &[u8]) -> Vec<(Header, Vec<u8>)> {
-    hosted::install();
     let stack = Stack::new();
     let socket = stack.socket(AF_NETLINK, SocketType::Raw, ROUTE, maker()).unwrap();
     let header = Header { len: HEADER + body.len(), kind, flags, sequence: 5, port: 0 };
@@ -35,23 +34,27 @@ fn ask(kind: u16, flags: u16, body: &[u8]) -> Vec<(Header, Vec<u8>)> {
 
 #[test]
 fn dumps_tell_of_loopback() {
-    let links = ask(route::GET_LINK, REQUEST | 0x300, &[0; 16]);
-    assert_eq!(links.iter().map(|(header, _)| header.kind).collect::<Vec<_>>(), [route::NEW_LINK, DONE]);
-    let found = message::attributes(&links[0].1[16..]);
-    assert!(found.contains(&(3, b"lo\0".as_slice())));
-    let addresses = ask(22, REQUEST | 0x300, &[0; 8]);
-    assert_eq!(addresses.len(), 3);
-    assert!(message::attributes(&addresses[0].1[8..]).contains(&(1, [127, 0, 0, 1].as_slice())));
-    assert_eq!(ask(26, REQUEST | 0x300, &[0; 12]).len(), 6);
+    hosted::for_seeds(1, |_| {
+        let links = ask(route::GET_LINK, REQUEST | 0x300, &[0; 16]);
+        assert_eq!(links.iter().map(|(header, _)| header.kind).collect::<Vec<_>>(), [route::NEW_LINK, DONE]);
+        let found = message::attributes(&links[0].1[16..]);
+        assert!(found.contains(&(3, b"lo\0".as_slice())));
+        let addresses = ask(22, REQUEST | 0x300, &[0; 8]);
+        assert_eq!(addresses.len(), 3);
+        assert!(message::attributes(&addresses[0].1[8..]).contains(&(1, [127, 0, 0, 1].as_slice())));
+        assert_eq!(ask(26, REQUEST | 0x300, &[0; 12]).len(), 6);
+    });
 }
 
 #[test]
 fn changes_take_a_privilege_and_bad_requests_are_told() {
-    let errors = ask(20, REQUEST | ACK, &[0; 8]);
-    assert_eq!(errors[0].1[..4], (-1i32).to_ne_bytes());
-    let unknown = ask(18, REQUEST, &[[0; 4], 9u32.to_ne_bytes(), [0; 4], [0; 4]].concat());
-    assert_eq!(unknown[0].1[..4], (-19i32).to_ne_bytes());
-    assert!(Header::read(&[1, 2, 3]).is_none());
-    assert!(message::attributes(&[255, 255, 1, 0, 2]).is_empty());
-    assert!(message::attributes(&[0; 64]).is_empty());
+    hosted::for_seeds(1, |_| {
+        let errors = ask(20, REQUEST | ACK, &[0; 8]);
+        assert_eq!(errors[0].1[..4], (-1i32).to_ne_bytes());
+        let unknown = ask(18, REQUEST, &[[0; 4], 9u32.to_ne_bytes(), [0; 4], [0; 4]].concat());
+        assert_eq!(unknown[0].1[..4], (-19i32).to_ne_bytes());
+        assert!(Header::read(&[1, 2, 3]).is_none());
+        assert!(message::attributes(&[255, 255, 1, 0, 2]).is_empty());
+        assert!(message::attributes(&[0; 64]).is_empty());
+    });
 }
