@@ -260,6 +260,8 @@ static void sequences(void)
     printf("  not reached\n");
 }
 
+static void nothing(int number) { (void)number; }
+
 /* Runs in a sequence until something interrupts it. */
 static void aborted_sequence(void)
 {
@@ -269,26 +271,17 @@ static void aborted_sequence(void)
     }
     int aborted = 0;
     struct { uint32_t version, flags; uint64_t start, len, abort; } __attribute__((aligned(32))) cs = {0};
-    signal(SIGALRM, SIG_IGN);
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    (void)action;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR1, nothing);
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
-        /* Other work makes the scheduler interrupt the sequence; so does a second process. */
-        for (;;)
-            if (getppid() != parent)
-                _exit(0);
+        /* A signal's delivery interrupts a sequence wherever it runs. */
+        while (getppid() == parent) {
+            sleep_ms(20);
+            kill(parent, SIGUSR1);
+        }
+        _exit(0);
     }
-    cpu_set_t *none = NULL;
-    (void)none;
-    unsigned long one = 1;
-    syscall(SYS_sched_setaffinity, 0, 8, &one);
-    syscall(SYS_sched_setaffinity, child, 8, &one);
-    struct itimerval { struct timeval a, b; };
     __asm__ volatile(
         "leaq 1f(%%rip), %%rax\n\tmovq %%rax, 8(%[cs])\n\t"
         "leaq 2f(%%rip), %%rcx\n\tsubq %%rax, %%rcx\n\tmovq %%rcx, 16(%[cs])\n\t"

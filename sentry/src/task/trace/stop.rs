@@ -104,15 +104,17 @@ fn is_to_go_on(task: &Task, kind: Kind) -> bool {
     resumed || killed
 }
 
-/// News of a group stop, for a tracer that listens: it was continued, or a stop was asked for.
+/// News for a tracer that listens: a group stop began or ended since the stop that it was told of, or a stop was asked for.
 fn listen(task: &Task) {
-    let continued = !task.work().contains(Work::STOP);
+    let in_group_stop = task.work().contains(Work::STOP);
     let tells = {
         let mut trace = task.trace.lock();
-        let news = trace.listens && (continued || trace.trap_asked);
+        let told =
+            trace.stopped.as_ref().map(|stopped| stopped.code & 0x7f != u32::from(Signal::TRAP.number()));
+        let news = trace.listens && (told != Some(in_group_stop) || trace.trap_asked);
         if news {
             (trace.listens, trace.trap_asked) = (false, false);
-            let signal = if continued { Signal::TRAP } else { Signal::STOP };
+            let signal = if in_group_stop { Signal::STOP } else { Signal::TRAP };
             if let Some(stopped) = &mut trace.stopped {
                 stopped.code = u32::from(signal.number()) | (Event::Stop as u32) << 8;
                 stopped.reported = false;
