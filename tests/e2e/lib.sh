@@ -7,6 +7,7 @@ set -uo pipefail
 RUNTIME=${RUNTIME:-chitin}
 LIMIT=${LIMIT:-60}
 IMAGE=chitin.local/busybox:latest
+E2E=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 SCRATCH=$(mktemp -d /tmp/suite.XXXXXX)
 trap 'end_containers; rm -rf "$SCRATCH"' EXIT
 
@@ -104,4 +105,28 @@ leak_check() {
     done
     not_ok "$name"
     note 30 <"$SCRATCH/difference"
+}
+
+# compare_program LABEL [ctr options] -- PROGRAM: the program must print the same under runc and under the runtime, case by
+# case. Cases that differ get a second chance, since some of them race with a clock; both differences are shown.
+compare_program() {
+    local label=$1 report
+    shift
+    report=$(compare_once "$label" "$@")
+    if grep -q '^not ok' <<<"$report"; then
+        grep -A 20 '^not ok' <<<"$report" | grep -v '^ok' | sed 's/^not ok/# differed once:/'
+        report=$(compare_once "$label" "$@")
+    fi
+    echo "$report"
+}
+
+compare_once() {
+    local label=$1 rc
+    shift
+    RUNTIME=runc LIMIT=180 container "$@" >"$SCRATCH/linux" 2>&1 </dev/null
+    LIMIT=180 container "$@" >"$SCRATCH/got" 2>"$SCRATCH/stderr" </dev/null
+    rc=$?
+    [ $rc = 0 ] || { echo "# $label ended with status $rc"; note 5 <"$SCRATCH/stderr"; }
+    python3 "$E2E/compare.py" "$label" "$SCRATCH/linux" "$SCRATCH/got"
+    end_containers
 }

@@ -33,9 +33,5 @@ for i in range(4):
 print(r)'
 mount="type=bind,src=$TESTS/dynamic,dst=/dynamic,options=rbind:ro"
 for program in ${PROGRAMS:-process signal memory threads}; do
-    RUNTIME=runc LIMIT=180 container --mount "$mount" -- "/dynamic/$program" >"$SCRATCH/linux" 2>&1 </dev/null
-    LIMIT=180 container --mount "$mount" -- "/dynamic/$program" >"$SCRATCH/got" 2>"$SCRATCH/stderr" </dev/null ||
-        note 5 <"$SCRATCH/stderr"
-    python3 "$(dirname "$0")/../compare.py" "dynamic $program" "$SCRATCH/linux" "$SCRATCH/got"
-    end_containers
+    compare_program "dynamic $program" --mount "$mount" -- "/dynamic/$program"
 done

@@ -7,10 +7,5 @@ for program in ${PROGRAMS:-process signal memory memory_calls files pipes_poll t
     # Under runc a container's loopback interface is down until somebody takes it up.
     options=()
     [ "$program" != inet ] || options=(--cap-add CAP_NET_ADMIN)
-    RUNTIME=runc LIMIT=180 container "${options[@]}" -- "/tests/$program" >"$SCRATCH/linux" 2>&1 </dev/null
-    LIMIT=180 container "${options[@]}" -- "/tests/$program" >"$SCRATCH/got" 2>"$SCRATCH/stderr" </dev/null
-    rc=$?
-    [ $rc = 0 ] || { echo "# $program ended with status $rc"; note 5 <"$SCRATCH/stderr"; }
-    python3 "$(dirname "$0")/../compare.py" "$program" "$SCRATCH/linux" "$SCRATCH/got"
-    end_containers
+    compare_program "$program" "${options[@]}" -- "/tests/$program"
 done
