@@ -28,7 +28,14 @@ pub const ROWS: &[Row] = &[
         Never,
         Partial("KCMP_FILE, VM, FILES, FS and SIGHAND for equality, without an order")
     ),
-    row!(424, "pidfd_send_signal", 4, pidfd_send_signal, Never, Full),
+    row!(
+        424,
+        "pidfd_send_signal",
+        4,
+        pidfd_send_signal,
+        Never,
+        Partial("a descriptor of /proc/PID is refused")
+    ),
     row!(434, "pidfd_open", 2, pidfd_open, Never, Full),
     row!(438, "pidfd_getfd", 3, pidfd_getfd, Never, Full),
 ];
