@@ -85,6 +85,8 @@ pub enum Request {
         /// The new limits.
         limits: Limits,
     },
+    /// Gives the pod its interfaces. Once, before the first container; without it there is loopback only.
+    SetNetwork(crate::network::Network),
     /// Answered at once; a missed one means the sentry hangs.
     Ping,
     /// Kills what is left and powers off.

@@ -55,6 +55,10 @@ impl DeviceEvents for Events {
             vsock.signal();
         }
     }
+
+    fn net_ready(&self, _card: usize) {
+        // No stack takes frames yet: what a card received stays with it.
+    }
 }
 
 /// Starts the worker; `None` when the machine has no socket device.

@@ -88,6 +88,12 @@ pub trait Platform: Sync + Send {
 
     /// The socket device, `None` when the machine has none.
     fn vsock(&self) -> Option<&dyn VsockPort>;
+
+    /// The network card of that index, `None` when the machine has no such one.
+    fn net(&self, card: usize) -> Option<&dyn NetPort> {
+        let _ = card;
+        None
+    }
 }
 
 static PLATFORM: Once<&'static dyn Platform> = Once::new();
@@ -278,6 +284,9 @@ pub trait Space: Send + Sync {
 pub trait DeviceEvents: Sync {
     /// Packets may have arrived, or room for sending may be there.
     fn vsock_ready(&self);
+
+    /// Frames may have arrived at the network card of that index, or room for sending may be there.
+    fn net_ready(&self, card: usize);
 }
 
 static EVENTS: Once<&'static dyn DeviceEvents> = Once::new();
@@ -341,4 +350,44 @@ pub trait VsockPort: Sync {
     /// Takes one received packet; the payload replaces `payload`'s contents. The length is the device's word: it is at
     /// most [`chitin_proto::vsock::MAX_PAYLOAD`], and `header.len` may disagree with it.
     fn try_receive(&self, payload: &mut Vec<u8>) -> Option<chitin_proto::vsock::Header>;
+}
+
+/// What the network stack asks of a card for one frame, and what the card says of one: `struct virtio_net_hdr` (virtio 1.2,
+/// section 5.1.6) in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Sending: the transport checksum is to be filled in, from this offset of the frame on; the field, which holds the sum of
+    /// the pseudo header, is `checksum_offset` bytes after that. Receiving: the checksum is not there yet, as between two
+    /// guests of a host.
+    pub checksum_start: Option<u16>,
+    /// Offset of the checksum from `checksum_start`.
+    pub checksum_offset: u16,
+    /// Receiving: the card has verified the checksum.
+    pub is_verified: bool,
+    /// TCP payload bytes of each segment that the frame is to be cut into (sending), or was put together from (receiving); 0
+    /// when it is one segment.
+    pub segment_bytes: u16,
+}
+
+/// A network card (virtio-net, virtio 1.2, section 5.1). Frames are Ethernet frames without frame check sequence.
+pub trait NetPort: Sync {
+    /// Hardware address.
+    fn mac(&self) -> [u8; 6];
+
+    /// Longest payload of an Ethernet frame that is not to be segmented.
+    fn mtu(&self) -> u32;
+
+    /// Whether [`Offload::checksum_start`] and [`Offload::segment_bytes`] may be used when sending.
+    fn can_offload(&self) -> bool;
+
+    /// Queues one frame, given in parts; at most 64 KiB + headers. `None` when the queue is full
+    /// ([`DeviceEvents::net_ready`] tells when to try again). Frames queued before [`NetPort::flush`] may wait for it.
+    fn try_send(&self, parts: &[&[u8]], offload: Offload) -> Option<()>;
+
+    /// Tells the device of what was queued.
+    fn flush(&self);
+
+    /// Takes one received frame, whose bytes replace `frame`'s contents. Everything in it is hostile; its length is at most
+    /// 64 KiB + headers.
+    fn try_receive(&self, frame: &mut Vec<u8>) -> Option<Offload>;
 }
