@@ -333,7 +333,7 @@ pub enum Event {
         /// CLOCK_REALTIME, ns.
         at_ns: u64,
     },
-    /// The container met its memory limit and a process was killed.
+    /// Processes of the container were killed for want of memory: it met its limit, or the sandbox has no more.
     OutOfMemory {
         /// Container id.
         id: String,

@@ -291,16 +291,20 @@ struct Watch {
 
 impl Watch {
     fn run(self, sleeper: &Sleeper) {
-        let status = self.process.wait_exit(sleeper).shell_status();
-        let event = Event::Exited {
-            id: self.id,
-            exec_id: self.exec_id,
-            status,
-            at_ns: platform::get().realtime_ns(),
-        };
         let creds = crate::security::Creds::root();
         let cx = FsCx::kernel(sleeper, &creds);
-        // With the channel gone the machine ends anyway.
-        let _ = self.channel.send(&cx.waiter(), Kind::Event, 0, &event);
+        let tell = |event: Event| {
+            // With the channel gone the machine ends anyway.
+            let _ = self.channel.send(&cx.waiter(), Kind::Event, 0, &event);
+        };
+        let short = || {
+            // Once for the container: who watches its first process tells it.
+            if self.exec_id.is_none() {
+                tell(Event::OutOfMemory { id: self.id.clone() });
+            }
+        };
+        let status = self.process.watch_exit(sleeper, short).shell_status();
+        let at_ns = platform::get().realtime_ns();
+        tell(Event::Exited { id: self.id.clone(), exec_id: self.exec_id.clone(), status, at_ns });
     }
 }

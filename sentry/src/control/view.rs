@@ -237,8 +237,8 @@ impl CgroupSource for View {
         platform::get().cpus()
     }
 
-    fn out_of_memory(&self) -> bool {
-        self.container.out_of_memory.load(Ordering::Relaxed)
+    fn oom_kills(&self) -> u64 {
+        self.container.oom_kills()
     }
 }
 

@@ -3,12 +3,13 @@
 use super::namespaces::change;
 use super::pidfd::PidFd;
 use super::process::Process;
-use super::spawn::{launch, withdraw};
+use super::spawn::{TASK_PAGES, launch, withdraw};
 use super::thread::{Handover, Parts};
 use super::{Resource, Task, Work, trace};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
 use crate::fs::{FileBody, OpenFile};
+use crate::mm::{Charge, pressure};
 use crate::security::Capability;
 use crate::signal::{AltStack, Signal};
 use crate::syscall::{Cx, Failure, SysResult};
@@ -115,6 +116,20 @@ fn check(request: &CloneRequest, cx: &Cx<'_>) -> Result<(), Errno> {
     if bad { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+/// Pays for a task; what nobody needs is freed for it.
+///
+/// # Errors
+/// `ENOMEM`.
+fn charge_task(cx: &Cx<'_>) -> Result<Charge, Errno> {
+    let budget = &cx.task.container().budget;
+    loop {
+        match budget.charge(TASK_PAGES) {
+            Ok(charge) => return Ok(charge),
+            Err(_) => pressure::reclaim(cx.sleeper, budget).map_err(|_| Errno::ENOMEM)?,
+        }
+    }
+}
+
 /// Makes a task; returns its number.
 ///
 /// # Errors
@@ -128,6 +143,7 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     if flags.contains(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
         return Err(Errno::EINVAL.into());
     }
+    let charge = charge_task(cx)?;
     let mm = if flags.contains(CloneFlags::VM) { cx.mm.clone() } else { cx.mm.fork(cx.sleeper)? };
     let files = if flags.contains(CloneFlags::FILES) { cx.files.clone() } else { cx.files.duplicate() };
     let fs = if flags.contains(CloneFlags::FS) { parent.fs() } else { parent.fs().duplicate() };
@@ -171,7 +187,7 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     if parent.is_traced() && (traced || flags.contains(CloneFlags::PTRACE)) {
         trace::inherit(&mut parent.container().tree(), parent, &child);
     }
-    launch(child, context, set_tid)?;
+    launch(child, context, charge, set_tid)?;
     if traced {
         trace::event(parent, cx.context, cx.sleeper, event, u64::from(tid));
     }

@@ -64,12 +64,12 @@ pub struct Container {
     load: super::load::LoadAverage,
     /// Its network namespace, which all containers of a pod share.
     pub net: Arc<dyn NetStack>,
-    /// A process was killed for want of memory.
-    pub out_of_memory: AtomicBool,
+    /// Processes that were killed for want of memory.
+    pub(super) oom_kills: AtomicU64,
     pids_limit: AtomicU32,
     pids: AtomicU32,
     frozen: AtomicBool,
-    /// Woken when the container is thawed or its last task has ended.
+    /// Woken when the container is thawed, a process was killed for want of memory, or its last task has ended.
     pub(super) changed: WaitQueue,
     ended: SpinLock<Usage>,
     unimplemented: Box<[AtomicU64]>,
@@ -95,7 +95,7 @@ impl Container {
             load: super::load::LoadAverage::new(),
             budget,
             net,
-            out_of_memory: AtomicBool::new(false),
+            oom_kills: AtomicU64::new(0),
             pids_limit: AtomicU32::new(u32::MAX),
             pids: AtomicU32::new(0),
             frozen: AtomicBool::new(false),
@@ -217,6 +217,12 @@ impl Container {
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Processes that were killed for want of memory so far.
+    #[must_use]
+    pub fn oom_kills(&self) -> u64 {
+        self.oom_kills.load(Ordering::Relaxed)
     }
 
     /// Counts a call that is not implemented.

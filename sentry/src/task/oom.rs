@@ -81,11 +81,12 @@ impl Candidate {
         self.process.oom_score_adj.load(Ordering::Relaxed)
     }
 
-    /// Pages, shifted by thousandths of all `pages`.
+    /// Pages, those of its tasks too, shifted by thousandths of all `pages`.
     fn score(&self, pages: u64) -> i64 {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let shift = signed(pages / 1000).saturating_mul(i64::from(self.adjustment()));
-        signed(self.usage.resident_pages).saturating_add(shift)
+        let tasks = (self.process.threads().len() as u64).saturating_mul(super::spawn::TASK_PAGES);
+        signed(self.usage.resident_pages.saturating_add(tasks)).saturating_add(shift)
     }
 }
 
@@ -136,8 +137,10 @@ impl Killer for OomKiller {
 }
 
 fn end(process: &Process) {
-    process.container.out_of_memory.store(true, Ordering::Relaxed);
+    let container = &process.container;
+    container.oom_kills.fetch_add(1, Ordering::Relaxed);
     process.begin_exit(ExitStatus::Killed(Signal::KILL));
+    container.changed.wake_all();
 }
 
 /// Says it as Linux does.

@@ -246,9 +246,22 @@ impl Process {
 
     /// Sleeps until it has ended: for the control channel.
     pub fn wait_exit(&self, sleeper: &Sleeper) -> ExitStatus {
-        let _registration = self.ended.register(&sleeper.waker());
+        self.watch_exit(sleeper, || ())
+    }
+
+    /// Sleeps until it has ended. Whenever processes of the container were killed for want of memory, `short` hears of it
+    /// first.
+    pub fn watch_exit(&self, sleeper: &Sleeper, mut short: impl FnMut()) -> ExitStatus {
+        let _end = self.ended.register(&sleeper.waker());
+        let _kill = self.container.changed.register(&sleeper.waker());
+        let mut told = self.container.oom_kills();
         loop {
-            if let Some(status) = self.status() {
+            let status = self.status();
+            let kills = self.container.oom_kills();
+            if kills != core::mem::replace(&mut told, kills) {
+                short();
+            }
+            if let Some(status) = status {
                 return status;
             }
             sleeper.park(None);

@@ -7,7 +7,7 @@ use super::thread::{Parts, short_name};
 use super::{Task, Work, run};
 use crate::abi::Errno;
 use crate::fs::{FdTable, FsContext};
-use crate::mm::Mm;
+use crate::mm::{Charge, Mm};
 use crate::platform;
 use crate::security::Creds;
 use crate::signal::Handlers;
@@ -65,6 +65,7 @@ impl Container {
             regs: first_regs(new.entry, new.stack_pointer),
             xstate: Xstate::new(platform::get().xstate_layout().0),
         };
+        let charge = self.budget.charge(TASK_PAGES).map_err(|_| Errno::ENOMEM)?;
         self.charge_pid()?;
         let start_ns = super::now_ns();
         let task = {
@@ -94,18 +95,28 @@ impl Container {
         }
         let process = task.process().clone();
         process.watch_cpu_limit();
-        launch(task, context, None)?;
+        launch(task, context, charge, None)?;
         Ok(process)
     }
 }
 
-/// Starts the kernel thread of a task that is in the tree; `set_tid` is where it writes its number first.
+/// Pages that a container pays for each task: kernel stack, vector registers and what the sentry keeps of it.
+pub(super) const TASK_PAGES: u64 = 6;
+
+/// Starts the kernel thread of a task that is in the tree, which `charge` pays for; `set_tid` is where it writes its number
+/// first.
 ///
 /// # Errors
 /// `ENOMEM`; the task is out of the tree again.
-pub(super) fn launch(task: Arc<Task>, context: UserContext, set_tid: Option<UserAddr>) -> Result<(), Errno> {
+pub(super) fn launch(
+    task: Arc<Task>,
+    context: UserContext,
+    charge: Charge,
+    set_tid: Option<UserAddr>,
+) -> Result<(), Errno> {
     let running = task.clone();
     let body = Box::new(move |sleeper: &chitin_core::sleep::Sleeper| {
+        let _charge = charge;
         let mut context = context;
         running.set_waker(sleeper.waker());
         sleeper.attach_clock(running.sleep_clock.clone());

@@ -207,7 +207,7 @@ impl Running<'_> {
                     }
                 }
                 Ok(Happening::Sandbox(SandboxEvent::Control(Event::OutOfMemory { .. }))) => {
-                    eprintln!("chitin: the container met its memory limit; a process was killed");
+                    eprintln!("chitin: out of memory: a process of the container was killed");
                 }
                 Ok(Happening::Sandbox(SandboxEvent::Control(_))) => (),
                 Ok(Happening::Sandbox(SandboxEvent::Ended(ending))) => {

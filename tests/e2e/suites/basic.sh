@@ -28,6 +28,17 @@ expect "1 MiB through a pipe inside" 0 "$(head -c 1048576 /dev/zero | md5sum)" m
 much_output() { container -- sh -c 'yes chitin | head -n 500000' | md5sum; }
 expect "much output" 0 "$(yes chitin | head -n 500000 | md5sum)" much_output
 
+EATER='a=xxxxxxxx; while :; do a=$a$a; done'
+memory_limit() {
+    ctr events >"$SCRATCH/events" &
+    local events=$! rc=0
+    container --memory-limit 67108864 -- sh -c "$EATER" || rc=$?
+    for _ in $(seq 25); do grep -q /tasks/oom "$SCRATCH/events" && break; sleep 0.2; done
+    kill $events
+    echo "$rc $(grep -c /tasks/oom "$SCRATCH/events")"
+}
+expect "memory limit: 137, and an event that says why" 0 "137 1" memory_limit
+
 killed() {
     local id rc=0
     id=$(fresh_id)

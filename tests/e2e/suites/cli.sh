@@ -29,6 +29,9 @@ expect "this machine's own root" 0 "$(head -n 1 /etc/os-release)" chitin_run / -
 expect_match "command not found" 127 'no/such/command' chitin_run "$ROOTFS" -- /no/such/command
 expect_match "not executable" 126 'passwd' chitin_run "$ROOTFS" -- /etc/passwd
 rm -rf "$SCRATCH/own"
+EATER='a=xxxxxxxx; while :; do a=$a$a; done'
+expect "who eats the memory is killed, not init" 0 137 chitin_run --mem 64 "$ROOTFS" -- sh -c "sh -c '$EATER'; echo \$?"
+expect_match "init that eats the memory: the reason is told" 137 'out of memory' chitin_run --mem 64 "$ROOTFS" -- sh -c "$EATER"
 leak_check "nothing left behind" "$SCRATCH/before"
 
 vmm_killed() {

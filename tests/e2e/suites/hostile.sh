@@ -10,9 +10,14 @@ container -- true >/dev/null 2>&1
 sleep 1
 world >"$SCRATCH/before"
 dmesg --clear
+ctr events >>"$SCRATCH/events" &
+EVENTS=$!
 for kind in calls faults overflow bomb threads files; do
+    : >"$SCRATCH/events"
     LIMIT=$((SECONDS_EACH + 180)) container -- /tests/storm "${STORM_SEED:-1}" "$SECONDS_EACH" "$kind" >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null
     rc=$?
+    # That memory ran out is told by an event.
+    [ $rc != 137 ] || { sleep 2; grep /tasks/oom "$SCRATCH/events" >>"$SCRATCH/err" && rc=oom; }
     if [ $rc = 0 ] && grep -q survived "$SCRATCH/out"; then
         ok "storm of $kind: survived"
         tail -n 1 "$SCRATCH/out" | note 1
@@ -27,5 +32,6 @@ for kind in calls faults overflow bomb threads files; do
     expect "after the storm of $kind a container runs" 0 fine container -- echo fine
 done
 expect "fork bomb under a pids limit" 0 "" eval 'container --pids-limit 64 -- sh -c "bomb() { bomb | bomb & }; bomb; sleep 3" >/dev/null 2>&1; [ $? != 124 ]'
+kill $EVENTS
 leak_check "after all storms" "$SCRATCH/before"
 expect "no complaint of the host's kernel" 0 "" eval 'dmesg | grep -Ei "BUG|oops|panic|kvm.*(error|unexpected)|hung task"; true'

@@ -32,8 +32,8 @@ pub trait CgroupSource: Send + Sync {
     fn threads(&self) -> Vec<u32>;
     /// CPUs.
     fn cpus(&self) -> usize;
-    /// Whether a process was killed for want of memory.
-    fn out_of_memory(&self) -> bool;
+    /// Processes killed for want of memory.
+    fn oom_kills(&self) -> u64;
 }
 
 /// A list of CPUs: `0-3`.
@@ -84,7 +84,7 @@ pub fn cgroup(source: &Arc<dyn CgroupSource>) -> Arc<dyn FileSystem> {
         ("cpuset.mems.effective", |_| String::from("0\n")),
         ("memory.current", |source| format!("{}\n", source.memory().1)),
         ("memory.events", |source| {
-            let kills = u32::from(source.out_of_memory());
+            let kills = source.oom_kills();
             format!("low 0\nhigh 0\nmax {kills}\noom {kills}\noom_kill {kills}\noom_group_kill 0\n")
         }),
         ("memory.high", |_| String::from("max\n")),
