@@ -146,7 +146,7 @@ fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
     const MNT_DETACH: u32 = 2;
     const MNT_EXPIRE: u32 = 4;
     const UMOUNT_NOFOLLOW: u32 = 8;
-    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 || flags & MNT_EXPIRE != 0 {
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let path = read_path(cx, target)?;
@@ -154,6 +154,9 @@ fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
     let follow = if flags & UMOUNT_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     let at = scope.find(cx, Fd(AT_FDCWD), &path, follow)?;
     admin(&scope)?;
+    if flags & MNT_EXPIRE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let how = if flags & MNT_DETACH != 0 { Unmount::Detach } else { Unmount::WhenIdle };
     scope.fs.namespace().unmount(cx.sleeper, at, how)?;
     Ok(0)
