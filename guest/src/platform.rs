@@ -11,7 +11,9 @@ use chitin_core::frame::Frame;
 use chitin_core::hooks::Hooks;
 use chitin_core::lock::HeldLocks;
 use chitin_proto::layout::PowerOff;
-use chitin_sentry::platform::{FuseChannel, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort};
+use chitin_sentry::platform::{
+    FuseChannel, NetPort, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort,
+};
 use core::task::Waker;
 
 /// The bare-metal platform.
@@ -130,5 +132,9 @@ impl Platform for Guest {
 
     fn vsock(&self) -> Option<&dyn VsockPort> {
         virtio::vsock()
+    }
+
+    fn net(&self, card: usize) -> Option<&dyn NetPort> {
+        virtio::net(card)
     }
 }

@@ -4,8 +4,9 @@ use crate::fileserver::shares::Shares;
 use crate::jail::{self, seccomp};
 use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Source};
-use crate::sandbox::{Happening, Sandbox};
-use chitin_proto::vmm::{Access, CachePolicy, EndReason, MachineConfig, Share};
+use crate::sandbox::{Happening, NewCard, Sandbox};
+use crate::virtio::net::tap::Tap;
+use chitin_proto::vmm::{Access, CachePolicy, Card, EndReason, MachineConfig, Share};
 use rustix::fs::{Mode, OFlags};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ pub struct Options {
     pub guest: Option<PathBuf>,
     /// Directories to share: name, path, writable with a trailing `:rw`.
     pub shares: Vec<String>,
+    /// TAP devices of the host that become network cards.
+    pub taps: Vec<String>,
     /// What happens at a forbidden system call.
     pub seccomp: seccomp::Mode,
     /// Time limit.
@@ -36,6 +39,7 @@ impl Default for Options {
             mem_mib: 256,
             guest: None,
             shares: Vec::new(),
+            taps: Vec::new(),
             seccomp: seccomp::Mode::default(),
             timeout: Duration::from_secs(60),
         }
@@ -54,6 +58,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         ram_bytes: options.mem_mib << 20,
         log_bytes_per_second: 16 << 20,
     };
+    let cards = options.taps.iter().zip(1..).map(|(name, last)| open_card(name, last));
+    let cards = cards.collect::<Result<Vec<_>, _>>()?;
     jail::enter()?;
     let poll = Arc::new(Poll::new()?);
     let shares = Arc::new(Shares::default());
@@ -61,7 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         attach(&shares, share)?;
     }
     let begin = Instant::now();
-    let mut sandbox = Sandbox::new(&config, &image, shares, &poll, options.seccomp)?;
+    let mut sandbox = Sandbox::new(&config, &image, shares, cards, &poll, options.seccomp)?;
     sandbox.start()?;
     eprintln!("chitin-vmm: started after {:?}", begin.elapsed());
     let mut end = None;
@@ -82,6 +88,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let stats = sandbox.stats();
     eprintln!("chitin-vmm: ended after {:?}", begin.elapsed());
     eprintln!("chitin-vmm: exits {:?}, requests {:?}", stats.exits, stats.requests);
+    for (index, card) in stats.cards.iter().enumerate() {
+        eprintln!("chitin-vmm: card {index}: received {:?}, sent {:?}", card.received, card.sent);
+    }
     eprintln!("chitin-vmm: first user instruction {} ns, vCPUs {} ns", stats.first_user_ns, stats.vcpu_ns);
     let (code, text) = match end {
         Some(EndReason::Orderly) => (0, "orderly power-off".to_owned()),
@@ -92,6 +101,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     eprintln!("chitin-vmm: {text}");
     Ok(ExitCode::from(code))
+}
+
+/// A card with the MTU and the last byte of the hardware address given.
+fn open_card(name: &str, last: u8) -> Result<NewCard, Box<dyn std::error::Error>> {
+    let mtu = std::fs::read_to_string(format!("/sys/class/net/{name}/mtu"));
+    let mtu = mtu.ok().and_then(|mtu| mtu.trim().parse().ok()).unwrap_or(1500);
+    let card = Card { mac: [2, 0, 0, 0, 0, last], mtu };
+    Ok((card, Tap::open(name).map_err(|error| format!("--tap {name}: {error}"))?))
 }
 
 /// Attaches `NAME=DIR` or `NAME=DIR:rw`.

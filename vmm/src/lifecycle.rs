@@ -32,6 +32,7 @@ impl State {
     pub const fn after(self, request: &Request) -> Option<Self> {
         match (self, request) {
             (Self::Blank, Request::Configure(_)) => Some(Self::Attached),
+            (Self::Blank, Request::AttachNetwork(_)) => Some(Self::Blank),
             (Self::Attached, Request::Start) | (Self::Paused, Request::Resume) => Some(Self::Running),
             (Self::Running, Request::Pause) => Some(Self::Paused),
             (_, Request::AttachShare(_) | Request::DetachShare { .. } | Request::Stop)
@@ -47,6 +48,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chitin_proto::vmm::Card;
 
     #[test]
     fn only_the_drawn_edges_exist() {
@@ -58,5 +60,8 @@ mod tests {
         assert_eq!(State::Paused.after(&Request::Resume), Some(State::Running));
         assert_eq!(State::Attached.after(&Request::Resume), None);
         assert_eq!(State::Paused.after(&Request::Stats), Some(State::Paused));
+        let card = Request::AttachNetwork(Card { mac: [2; 6], mtu: 1500 });
+        assert_eq!(State::Blank.after(&card), Some(State::Blank));
+        assert_eq!(State::Attached.after(&card), None);
     }
 }

@@ -10,7 +10,7 @@ const USAGE: &str = "\
 usage: chitin-vmm [--seccomp MODE] serve the control socket on descriptor 3
        chitin-vmm doctor [--json]  say whether this host can run guests (exit status 0 or 1)
        chitin-vmm boot [OPTIONS]   boot the guest kernel alone and print its log
-         --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]  --seccomp MODE
+         --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]  --tap NAME  --seccomp MODE
        MODE is kill (default), log or off";
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -68,6 +68,7 @@ fn boot_options(words: &[&str]) -> Result<boot::Options, Box<dyn std::error::Err
             "--timeout" => options.timeout = Duration::from_secs(value.parse()?),
             "--guest" => options.guest = Some(value.into()),
             "--share" => options.shares.push((*value).to_owned()),
+            "--tap" => options.taps.push((*value).to_owned()),
             "--seccomp" => options.seccomp = seccomp_mode(value)?,
             other => return Err(format!("unknown option {other}\n{USAGE}").into()),
         }

@@ -6,6 +6,7 @@
 //! | [`boot`] | [`boot::BootInfo`], the page that the VMM fills before the first guest instruction |
 //! | [`device`] | the transport: one [`device::DeviceDesc`] per virtio device, rings laid out by the VMM |
 //! | [`fuse`] | FUSE wire structures spoken over virtio-fs |
+//! | [`net`] | virtio-net's frame header and feature bits |
 //! | [`network`] | interfaces, addresses and routes of a pod |
 //! | [`vsock`] | virtio-vsock packet header and the reserved ports |
 //! | [`frame`] | length-prefixed frames with a postcard payload, used on every control channel |
@@ -25,6 +26,7 @@ pub mod device;
 pub mod frame;
 pub mod fuse;
 pub mod layout;
+pub mod net;
 pub mod network;
 pub mod vmm;
 pub mod vsock;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Blank → Attached: sizes of the machine. No descriptors.
     Configure(MachineConfig),
+    /// Adds a network card; cards are numbered in this order. Only while blank, because the machine is built with its
+    /// cards. Carries one descriptor: that of a TAP with `IFF_TAP`, `IFF_NO_PI` and `IFF_VNET_HDR`.
+    AttachNetwork(Card),
     /// Adds a directory tree to virtio-fs; it appears as the entry `name` of the FUSE root directory. Carries one
     /// descriptor: an `O_PATH` directory (or regular file, for a bind mount of a file). Allowed while running.
     AttachShare(Share),
@@ -67,6 +70,15 @@ pub struct Share {
     pub policy: CachePolicy,
 }
 
+/// A network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Hardware address, as the guest sees it.
+    pub mac: [u8; 6],
+    /// Bytes of an IP packet, 68 to 65535.
+    pub mtu: u16,
+}
+
 /// May the guest write?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
@@ -116,12 +128,36 @@ pub struct Stats {
     pub exits: Vec<(String, u64)>,
     /// Requests served, by device queue (`fs.1`, `vsock.tx`).
     pub requests: Vec<(String, u64)>,
+    /// Network cards, in their order.
+    pub cards: Vec<CardStats>,
     /// Log bytes dropped by the rate limit.
     pub log_dropped: u64,
     /// ns from the VMM's `Configure` to the guest's first user instruction, 0 before it.
     pub first_user_ns: u64,
     /// ns of CPU time of all vCPU threads.
     pub vcpu_ns: u64,
+}
+
+/// Counters of a network card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardStats {
+    /// Towards the guest.
+    pub received: FrameStats,
+    /// From the guest.
+    pub sent: FrameStats,
+}
+
+/// Counters of one direction of a network card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameStats {
+    /// Frames that went through.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that could not be passed on.
+    pub dropped: u64,
+    /// Frames that were to be segmented, or were put together.
+    pub large: u64,
 }
 
 /// What the VMM tells by itself.

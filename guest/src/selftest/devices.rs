@@ -18,6 +18,9 @@ pub(super) fn run(sleeper: &Sleeper) {
     if let Some(port) = Guest::get().vsock() {
         refused_connection(sleeper, port);
     }
+    if let Some(card) = Guest::get().net(0) {
+        super::card::run(sleeper, card);
+    }
 }
 
 fn request(opcode: u32, body: &[u8]) -> Vec<Segment> {

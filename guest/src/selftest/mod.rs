@@ -8,7 +8,9 @@
 //! | [`memory`] | heap, address spaces, copies that fault |
 //! | [`threads`] | park, wake, deadlines, preemption, shoot-down on several CPUs |
 //! | [`devices`] | file channel and sockets |
+//! | [`card`] | the network card |
 
+mod card;
 mod devices;
 mod memory;
 mod program;

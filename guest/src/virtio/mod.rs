@@ -4,20 +4,24 @@
 //! |---|---|
 //! | [`ring`] | the split virtqueue |
 //! | [`fuse`] | the request channel of virtio-fs |
+//! | [`net`] | network cards |
 //! | [`vsock`] | packets of virtio-vsock |
 //!
 //! Interrupt handlers only mark queues; [`interrupts`] serves them at a safe point, where locks may be taken.
 
 pub(crate) mod fuse;
+pub(crate) mod net;
 pub(crate) mod ring;
 pub(crate) mod vsock;
 
+use alloc::vec::Vec;
 use chitin_core::lock::Level;
 use chitin_core::once::Once;
 use chitin_proto::boot::BootInfo;
 use chitin_proto::device::{DeviceDesc, kind};
-use chitin_sentry::platform::{FuseChannel, VsockPort, device_events};
+use chitin_sentry::platform::{FuseChannel, NetPort, VsockPort, device_events};
 use fuse::Fuse;
+use net::Net;
 use vsock::Vsock;
 
 /// Level of the drivers' locks: above the sentry's, below the memory allocators'.
@@ -25,9 +29,12 @@ pub(crate) const LEVEL: Level = Level(230);
 
 static FUSE: Once<Fuse> = Once::new();
 static VSOCK: Once<Vsock> = Once::new();
+/// By their index; `None` for one that cannot be driven.
+static CARDS: Once<Vec<Option<Net>>> = Once::new();
 
 /// Finds the devices in the boot information.
 pub(crate) fn init(boot: &'static BootInfo) {
+    let mut cards = Vec::new();
     for device in boot.devices.iter().take(boot.device_count as usize) {
         match device.kind {
             kind::FS => {
@@ -40,9 +47,11 @@ pub(crate) fn init(boot: &'static BootInfo) {
                     VSOCK.set(vsock);
                 }
             }
+            kind::NET => cards.push(Net::new(device)),
             _ => {}
         }
     }
+    CARDS.set(cards);
 }
 
 /// The bits of `interrupts` that belong to a device.
@@ -64,6 +73,14 @@ pub(crate) fn interrupts(queues: u64) {
     {
         events.vsock_ready();
     }
+    for (index, card) in CARDS.get().into_iter().flatten().enumerate() {
+        if let Some(card) = card
+            && queues & card.vectors() != 0
+            && let Some(events) = device_events()
+        {
+            events.net_ready(index);
+        }
+    }
 }
 
 /// The file channel.
@@ -74,4 +91,9 @@ pub(crate) fn fuse() -> Option<&'static dyn FuseChannel> {
 /// The socket device.
 pub(crate) fn vsock() -> Option<&'static dyn VsockPort> {
     VSOCK.get().map(|vsock| -> &'static dyn VsockPort { vsock })
+}
+
+/// The network card of that index.
+pub(crate) fn net(card: usize) -> Option<&'static dyn NetPort> {
+    CARDS.get()?.get(card)?.as_ref().map(|net| -> &'static dyn NetPort { net })
 }

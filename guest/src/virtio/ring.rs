@@ -29,6 +29,8 @@ pub(crate) struct Part {
 pub(crate) enum Notify {
     /// At the next request that it gives back.
     Next,
+    /// When it has given back that many more.
+    After(u16),
     /// Not at all.
     Never,
 }
@@ -160,12 +162,22 @@ impl Ring {
         self.published
     }
 
-    /// Whether the device has given something back that was not taken yet.
-    pub(crate) fn has_used(&self) -> bool {
+    /// Descriptors that the device has, or has given back without our having taken them.
+    pub(crate) fn in_flight(&self) -> u16 {
+        self.size - self.free_count
+    }
+
+    /// Requests that the device has given back and that were not taken yet; nonsense from a broken device.
+    pub(crate) fn waiting(&self) -> u16 {
         // SAFETY: the index of the used ring.
         let index = unsafe { self.used.add(1).read_volatile() };
         fence(Ordering::Acquire);
-        index != self.seen && !self.broken
+        index.wrapping_sub(self.seen)
+    }
+
+    /// Whether the device has given something back that was not taken yet.
+    pub(crate) fn has_used(&self) -> bool {
+        self.waiting() != 0 && !self.broken
     }
 
     /// Takes a request that the device has finished: its head and the bytes written, as the device says.
@@ -207,6 +219,7 @@ impl Ring {
     pub(crate) fn notify(&mut self, when: Notify) -> bool {
         let event = match when {
             Notify::Next => self.seen,
+            Notify::After(count) => self.seen.wrapping_add(count.saturating_sub(1)),
             Notify::Never => self.seen.wrapping_sub(1),
         };
         // SAFETY: `used_event` lies after the available ring's entries.

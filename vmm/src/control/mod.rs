@@ -9,10 +9,12 @@ use crate::jail::seccomp::Mode;
 use crate::lifecycle::State;
 use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Ready, Source};
-use crate::sandbox::{Happening, Sandbox};
+use crate::sandbox::{Happening, NewCard, Sandbox};
+use crate::virtio::net::tap::Tap;
 use channel::{Channel, ChannelError, Peer};
 use chitin_proto::frame::Kind;
-use chitin_proto::vmm::{EndReason, Event, Reply, Request};
+use chitin_proto::net::MAX_CARDS;
+use chitin_proto::vmm::{Card, EndReason, Event, Reply, Request};
 use rustix::event::epoll::EventFlags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ use std::time::Duration;
 
 /// How long the shim may take to read the last frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Least bytes of an IP packet that a link must carry (RFC 791).
+const MIN_MTU: u16 = 68;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,7 @@ struct Server {
     poll: Arc<Poll>,
     shares: Arc<Shares>,
     state: State,
+    cards: Vec<NewCard>,
     sandbox: Option<Sandbox>,
     watching_out: bool,
     mode: Mode,
@@ -48,6 +54,7 @@ pub fn serve(socket: OwnedFd, mode: Mode) -> Result<(), ChannelError> {
         poll: Arc::new(Poll::new()?),
         shares: Arc::new(Shares::default()),
         state: State::Blank,
+        cards: Vec::new(),
         sandbox: None,
         watching_out: false,
         mode,
@@ -113,7 +120,7 @@ impl Server {
     fn serve(&mut self, request: &Request) -> Result<Reply, String> {
         // Taken even when the request is refused: it must not be mistaken for the next one's.
         let descriptor = match request {
-            Request::AttachShare(_) | Request::AttachStream { .. } => {
+            Request::AttachShare(_) | Request::AttachStream { .. } | Request::AttachNetwork(_) => {
                 Some(self.channel.take_descriptor().ok_or("the request came without its descriptor")?)
             }
             _ => None,
@@ -128,8 +135,13 @@ impl Server {
         let reply = match (request, descriptor, &mut self.sandbox) {
             (Request::Configure(config), ..) => {
                 let image = Image::embedded().map_err(text)?;
-                let sandbox = Sandbox::new(config, &image, Arc::clone(&self.shares), &self.poll, self.mode);
+                let (shares, cards) = (Arc::clone(&self.shares), std::mem::take(&mut self.cards));
+                let sandbox = Sandbox::new(config, &image, shares, cards, &self.poll, self.mode);
                 self.sandbox = Some(sandbox.map_err(text)?);
+                Reply::Done
+            }
+            (Request::AttachNetwork(card), Some(descriptor), _) => {
+                self.attach_card(*card, descriptor)?;
                 Reply::Done
             }
             (Request::AttachShare(share), Some(descriptor), _) => {
@@ -167,6 +179,20 @@ impl Server {
         Ok(reply)
     }
 
+    fn attach_card(&mut self, card: Card, descriptor: OwnedFd) -> Result<(), String> {
+        if self.cards.len() >= MAX_CARDS {
+            return Err(format!("a machine has at most {MAX_CARDS} network cards"));
+        }
+        if card.mac[0] & 1 != 0 || card.mac == [0; 6] {
+            return Err(format!("{:02x?} is no hardware address of a network card", card.mac));
+        }
+        if card.mtu < MIN_MTU {
+            return Err(format!("an MTU of {} is less than {MIN_MTU}", card.mtu));
+        }
+        self.cards.push((card, Tap::new(descriptor).map_err(text)?));
+        Ok(())
+    }
+
     /// Watches for room in the socket while something waits.
     fn watch_out(&mut self) -> Result<(), ChannelError> {
         let wanted = self.channel.is_waiting();
@@ -186,6 +212,7 @@ fn text(error: impl std::error::Error) -> String {
 const fn name(request: &Request) -> &'static str {
     match request {
         Request::Configure(_) => "Configure",
+        Request::AttachNetwork(_) => "AttachNetwork",
         Request::AttachShare(_) => "AttachShare",
         Request::DetachShare { .. } => "DetachShare",
         Request::AttachStream { .. } => "AttachStream",

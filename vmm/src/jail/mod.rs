@@ -4,6 +4,7 @@
 //! |---|---|
 //! | at start ([`enter`]) | no new privileges, no core dumps, as many descriptors as allowed, umask 0; of the capabilities only those of the file server |
 //! | when the file server's thread starts | its seccomp filter; it keeps the capabilities |
+//! | when a network card's thread starts | it gives all capabilities up and gets its filter |
 //! | when the machine is built, before the guest's first instruction ([`close`]) | the main thread gives all capabilities up and gets its filter; vCPU threads are its children and add their own |
 //!
 //! The file server keeps `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_FOWNER` and `CAP_FSETID`: it acts for
@@ -51,6 +52,15 @@ pub fn enter() -> Result<(), JailError> {
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })
         .map_err(failed("raise the limit of open files"))?;
     capabilities::keep_file_server()
+}
+
+/// Measures of a thread that serves a network card.
+///
+/// # Errors
+/// [`JailError`].
+pub fn close_network(mode: seccomp::Mode) -> Result<(), JailError> {
+    capabilities::drop_all()?;
+    seccomp::apply(seccomp::Thread::Network, mode)
 }
 
 /// Last measures of the main thread, before the guest runs.

@@ -28,6 +28,8 @@ pub enum Thread {
     Main,
     /// The file server.
     FileServer,
+    /// A network card.
+    Network,
     /// A vCPU.
     Vcpu,
 }
@@ -124,6 +126,8 @@ const FILE_SERVER: &[i64] = &[
     libc::SYS_utimensat,
 ];
 
+const NETWORK: &[i64] = &[libc::SYS_poll, libc::SYS_ppoll, libc::SYS_readv, libc::SYS_writev];
+
 /// vCPUs need no more than the common ones and KVM's ioctls.
 const VCPU: &[i64] = &[];
 
@@ -139,6 +143,7 @@ fn program(thread: Thread, mode: Mode) -> Result<BpfProgram, seccompiler::Backen
     let (own, kvm) = match thread {
         Thread::Main => (MAIN, true),
         Thread::FileServer => (FILE_SERVER, false),
+        Thread::Network => (NETWORK, false),
         Thread::Vcpu => (VCPU, true),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
@@ -161,6 +166,7 @@ pub fn apply(thread: Thread, mode: Mode) -> Result<(), JailError> {
     let name = match thread {
         Thread::Main => "the main thread",
         Thread::FileServer => "the file server",
+        Thread::Network => "a network card",
         Thread::Vcpu => "a vCPU",
     };
     if mode == Mode::Off {

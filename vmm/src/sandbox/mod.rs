@@ -1,7 +1,7 @@
 //! The sandbox: a machine with its devices, and the event loop's reactions.
 //!
 //! One thread (the process's first) serves the control channel, the log and the devices that only move bytes between
-//! queues and descriptors; the file server has a thread of its own, every vCPU too.
+//! queues and descriptors; the file server has a thread of its own, every network card and every vCPU too.
 
 pub mod poll;
 
@@ -14,12 +14,14 @@ use crate::machine::image::Image;
 use crate::machine::notice::{GuestEnd, Notices};
 use crate::machine::{Machine, MachineError};
 use crate::virtio::fs::Fs;
+use crate::virtio::net::tap::Tap;
+use crate::virtio::net::{Net, NetCounters};
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{AttachError, Vsock};
 use crate::virtio::worker::Worker;
 use crate::virtio::{Violation, VirtioDevice};
 use chitin_proto::layout::PowerOff;
-use chitin_proto::vmm::{Direction, EndReason, MachineConfig, Stats};
+use chitin_proto::vmm::{Card, Direction, EndReason, MachineConfig, Stats};
 use poll::{Poll, Ready, Source};
 use rustix::event::epoll::EventFlags;
 use std::os::fd::OwnedFd;
@@ -52,7 +54,11 @@ pub struct Sandbox {
     rng: Rng,
     vsock: Vsock,
     fs: Worker,
+    cards: Vec<(Worker, Arc<NetCounters>)>,
 }
+
+/// A network card that the machine is to have.
+pub type NewCard = (Card, Tap);
 
 impl Sandbox {
     /// Builds machine and devices; everything is watched by `poll`. The calling thread gives up what the main thread
@@ -64,12 +70,14 @@ impl Sandbox {
         config: &MachineConfig,
         image: &Image,
         shares: Arc<Shares>,
+        cards: Vec<NewCard>,
         poll: &Arc<Poll>,
         mode: seccomp::Mode,
     ) -> Result<Self, MachineError> {
         let resource = |what| move |error| MachineError::Resource(what, error);
         let notices = Arc::new(Notices::new().map_err(resource("an eventfd"))?);
-        let specs = [Fs::spec(), Vsock::spec(), Rng::spec()];
+        let mut specs = vec![Fs::spec(), Vsock::spec(), Rng::spec()];
+        specs.extend(cards.iter().enumerate().map(|(index, (card, tap))| Net::spec(index, card, tap)));
         let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices), mode)?;
         let mut queues = queues.into_iter();
         let mut take = || queues.next().unwrap_or_default();
@@ -77,6 +85,8 @@ impl Sandbox {
         let fs = Fs::new(Arc::clone(machine.ram()), take(), server);
         let vsock = Vsock::new(Arc::clone(machine.ram()), Arc::clone(poll), take());
         let rng = Rng::new(Arc::clone(machine.ram()), take());
+        let nets: Vec<Net> =
+            cards.into_iter().map(|(_, tap)| Net::new(Arc::clone(machine.ram()), take(), tap)).collect();
 
         let watch =
             |fd: &Event, source| poll.add(fd, source, EventFlags::IN).map_err(resource("an epoll entry"));
@@ -91,9 +101,17 @@ impl Sandbox {
         let jail = move || seccomp::apply(seccomp::Thread::FileServer, mode);
         let fs = Worker::start("fs", Box::new(fs), Arc::clone(&notices), jail)
             .map_err(resource("a thread for the file server"))?;
+        let mut cards = Vec::with_capacity(nets.len());
+        for net in nets {
+            let counters = Arc::clone(net.counters());
+            let jail = move || jail::close_network(mode);
+            let worker = Worker::start("net", Box::new(net), Arc::clone(&notices), jail)
+                .map_err(resource("a thread for a network card"))?;
+            cards.push((worker, counters));
+        }
         jail::close(mode)?;
         let console = Console::new(Arc::clone(machine.ram()), config.log_bytes_per_second);
-        Ok(Self { notices, machine, console, rng, vsock, fs })
+        Ok(Self { notices, machine, console, rng, vsock, fs, cards })
     }
 
     /// Lets the boot CPU run.
@@ -134,12 +152,14 @@ impl Sandbox {
     pub fn stats(&self) -> Stats {
         let here = self.rng.queues().iter().chain(self.vsock.queues());
         let here = here.map(|queue| (queue.name(), queue.served()));
-        let there = self.fs.counters().iter().map(|(name, counter)| (*name, counter));
+        let workers = std::iter::once(&self.fs).chain(self.cards.iter().map(|(worker, _)| worker));
+        let there = workers.flat_map(Worker::counters).map(|(name, counter)| (*name, counter));
         let requests =
             here.chain(there).map(|(name, counter)| (name.to_owned(), counter.load(Ordering::Relaxed)));
         Stats {
             exits: self.machine.exits().read(),
             requests: requests.collect(),
+            cards: self.cards.iter().map(|(_, counters)| counters.read()).collect(),
             log_dropped: self.console.dropped(),
             first_user_ns: self.machine.first_user_ns(),
             vcpu_ns: self.machine.vcpus().cpu_time_ns(),

@@ -5,6 +5,7 @@
 use super::chain::Cursor;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use vm_memory::VolatileSlice;
 
 /// Where in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +21,12 @@ pub enum Position {
 /// Most pieces of one system call (`IOV_MAX` is 1024).
 const MAX_PIECES: usize = 256;
 
+fn piece(slice: &VolatileSlice<'_>) -> libc::iovec {
+    libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() }
+}
+
 fn pieces(cursor: &Cursor<'_>) -> Vec<libc::iovec> {
-    cursor
-        .slices()
-        .take(MAX_PIECES)
-        .map(|slice| libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() })
-        .collect()
+    cursor.slices().take(MAX_PIECES).map(piece).collect()
 }
 
 fn offset(at: u64) -> io::Result<i64> {
@@ -106,6 +107,45 @@ pub fn write_from(fd: BorrowedFd<'_>, position: Position, cursor: &mut Cursor<'_
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(n) => return Ok(cursor.skip(n)),
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads one frame from a TAP: its header into `header`, the rest into the memory ahead of `rooms`, which do not move.
+/// Returns the bytes read, header included.
+///
+/// # Errors
+/// That of readv(2), `EINTR` excepted; `EINVAL` for more pieces than it takes.
+pub fn read_frame<'c, 'r: 'c>(
+    fd: BorrowedFd<'_>,
+    header: &mut [u8],
+    rooms: impl Iterator<Item = &'c Cursor<'r>>,
+) -> io::Result<usize> {
+    let mut pieces = vec![libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header.len() }];
+    pieces.extend(rooms.flat_map(Cursor::slices).map(piece));
+    loop {
+        // SAFETY: the first piece is `header`, every other is mapped guest RAM, borrowed for the cursors' lifetime, without
+        // references to it.
+        match result(unsafe { libc::readv(fd.as_raw_fd(), pieces.as_ptr(), length(&pieces)) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Writes one frame to a TAP: `header`, which the guest cannot change any more, then the memory ahead of `frame`.
+///
+/// # Errors
+/// That of writev(2), `EINTR` excepted; `EINVAL` for more pieces than it takes.
+pub fn write_frame(fd: BorrowedFd<'_>, header: &[u8], frame: &Cursor<'_>) -> io::Result<()> {
+    // The kernel only reads the pieces.
+    let mut pieces = vec![libc::iovec { iov_base: header.as_ptr().cast_mut().cast(), iov_len: header.len() }];
+    pieces.extend(frame.slices().map(piece));
+    loop {
+        // SAFETY: the first piece is `header`, every other is mapped guest RAM, borrowed for the cursor's lifetime.
+        match result(unsafe { libc::writev(fd.as_raw_fd(), pieces.as_ptr(), length(&pieces)) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(drop),
         }
     }
 }

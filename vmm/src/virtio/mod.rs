@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod fs;
 pub mod io;
+pub mod net;
 pub mod queue;
 pub mod rng;
 pub mod vsock;
@@ -17,6 +18,7 @@ pub(crate) mod driver;
 
 use chitin_proto::device::CONFIG_SIZE;
 use queue::VirtQueue;
+use std::os::fd::BorrowedFd;
 
 /// `VIRTIO_F_EVENT_IDX`, always on.
 pub const FEATURE_EVENT_IDX: u64 = 1 << 29;
@@ -62,4 +64,17 @@ pub trait VirtioDevice: Send {
 
     /// The queues, for waiting and counting.
     fn queues(&self) -> &[VirtQueue];
+
+    /// A descriptor to be watched beside the queues, as long as this returns one.
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// [`VirtioDevice::source`] is readable, or in error.
+    ///
+    /// # Errors
+    /// [`Violation`] ends the sandbox.
+    fn source_ready(&mut self) -> Result<(), Violation> {
+        Ok(())
+    }
 }

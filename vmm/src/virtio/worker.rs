@@ -61,20 +61,29 @@ impl Drop for Worker {
 }
 
 fn serve(device: &mut dyn VirtioDevice, stop: &Event) -> Result<(), Violation> {
+    let mut ready = Vec::new();
     loop {
-        let ready: Vec<usize> = {
+        ready.clear();
+        let source_ready = {
             let kicks = device.queues().iter().map(|queue| PollFd::new(queue.kick().as_ref(), PollFlags::IN));
             let mut watched: Vec<PollFd<'_>> = kicks.chain([PollFd::new(stop, PollFlags::IN)]).collect();
+            let queues = watched.len() - 1;
+            watched.extend(device.source().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             // Fails only with EINTR; then nothing is ready and the next round sees what is.
             let _ = poll(&mut watched, None);
-            let is_ready = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
-            if watched.last().is_some_and(is_ready) {
+            let mut flags = watched.iter().map(PollFd::revents);
+            let kicked = flags.by_ref().take(queues).enumerate();
+            ready.extend(kicked.filter(|(_, flags)| flags.contains(PollFlags::IN)).map(|(index, _)| index));
+            if flags.next().is_some_and(|flags| flags.contains(PollFlags::IN)) {
                 return Ok(());
             }
-            watched.iter().enumerate().filter(|(_, fd)| is_ready(fd)).map(|(index, _)| index).collect()
+            flags.next().is_some_and(|flags| !flags.is_empty())
         };
-        for index in ready {
-            device.kicked(index)?;
+        for index in &ready {
+            device.kicked(*index)?;
+        }
+        if source_ready {
+            device.source_ready()?;
         }
     }
 }
