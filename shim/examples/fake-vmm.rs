@@ -88,6 +88,10 @@ fn serve_vmm(state: &Shared, frame: &Frame, descriptors: &mut Vec<OwnedFd>) {
             guard.shares.push(share.name);
             vmm::Reply::Done
         }
+        vmm::Request::AttachNetwork(_) => {
+            descriptors.remove(0);
+            vmm::Reply::Done
+        }
         vmm::Request::DetachShare { name } => {
             guard.shares.retain(|share| *share != name);
             vmm::Reply::Done

@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::host_process::HostProcess;
 use crate::ledger::{Effect, Ledger, LedgerError, Record};
 use crate::log::{Level, log};
+use crate::network::{self, PodNetwork, Wanted};
 use crate::sandbox::{self, Launch, Sandbox};
 use crate::spec::{self, SpecError};
 use crate::stdio::Streams;
@@ -162,7 +163,9 @@ fn run(start: Start, spec: Spec, config: Config, ledger: Ledger, listener: UnixL
     }
     ignore_signals();
     let (sender, happenings) = channel();
-    let sandbox = launch(&config, sender.clone());
+    let sandbox = take_network(&spec, &ledger)
+        .map_err(|error| error.to_string())
+        .and_then(|network| launch(&config, network, sender.clone()));
     if let Err(error) = &sandbox {
         log(Level::Error, error);
     }
@@ -224,13 +227,37 @@ fn ignore_signals() {
     }
 }
 
-fn launch(config: &Config, events: Sender<Happening>) -> Result<Sandbox, String> {
+/// The pod's network; the ledger gives it back.
+fn take_network(spec: &Spec, ledger: &Ledger) -> Result<Option<PodNetwork>, network::NetworkError> {
+    let namespace = match Wanted::of(spec) {
+        Wanted::New => return Ok(None),
+        Wanted::Host => {
+            log(Level::Warning, "a sandbox cannot have the host's network: it has loopback only");
+            return Ok(None);
+        }
+        Wanted::Namespace(path) => path,
+    };
+    let mut note = |name: &str| {
+        let effect = Effect::Interface { name: name.to_owned(), namespace: namespace.clone() };
+        Ok(ledger.note(&effect)?)
+    };
+    let (network, attached) = network::attach(&namespace, &mut note)?;
+    attached.leave_to_ledger();
+    Ok(Some(network))
+}
+
+fn launch(
+    config: &Config,
+    network: Option<PodNetwork>,
+    events: Sender<Happening>,
+) -> Result<Sandbox, String> {
     let program = sandbox::find(config.vmm.as_deref()).ok_or(sandbox::SandboxError::NoProgram);
     let launch = Launch {
         program: program.map_err(|error| error.to_string())?,
         cpus: config.cpus,
         ram_bytes: config.memory_bytes,
         log_bytes_per_second: config.log_bytes_per_second,
+        network,
         output: None,
     };
     Sandbox::launch(launch, events).map_err(|error| error.to_string())

@@ -6,6 +6,7 @@
 
 use crate::cgroup;
 use crate::host_process::HostProcess;
+use crate::network;
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -68,6 +69,13 @@ pub enum Effect {
     Mount(PathBuf),
     /// A control group's directory.
     Cgroup(PathBuf),
+    /// A network interface tied to a TAP of the sandbox.
+    Interface {
+        /// Its name.
+        name: String,
+        /// The network namespace that it is in.
+        namespace: PathBuf,
+    },
 }
 
 impl Effect {
@@ -80,6 +88,7 @@ impl Effect {
             Self::Vmm(process) => ("vmm", process.to_string()),
             Self::Mount(path) => ("mount", path.display().to_string()),
             Self::Cgroup(path) => ("cgroup", path.display().to_string()),
+            Self::Interface { name, namespace } => ("interface", format!("{name} {}", namespace.display())),
         };
         if value.contains('\n') {
             return Err(LedgerError::LineBreak(value));
@@ -97,6 +106,10 @@ impl Effect {
             "vmm" => Self::Vmm(value.parse().ok()?),
             "mount" => Self::Mount(value.into()),
             "cgroup" => Self::Cgroup(value.into()),
+            "interface" => {
+                let (name, namespace) = value.split_once(' ')?;
+                Self::Interface { name: name.to_owned(), namespace: namespace.into() }
+            }
             _ => return None,
         })
     }
@@ -118,6 +131,7 @@ impl Effect {
                 other => absent(other.map_err(Into::into)),
             },
             Self::Cgroup(path) => absent(cgroup::remove_soon(path)),
+            Self::Interface { name, namespace } => network::detach(namespace, name),
         }
     }
 }
@@ -336,6 +350,7 @@ mod tests {
             Effect::Socket(socket.clone()),
             Effect::Mount(root.join("never-mounted")),
             Effect::Cgroup(root.join("never-made")),
+            Effect::Interface { name: "eth0".to_owned(), namespace: root.join("never was") },
             Effect::Vmm(vmm),
         ] {
             ledger.note(&effect).unwrap();

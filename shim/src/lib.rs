@@ -9,6 +9,7 @@
 //! | [`sandbox`] | one VMM process and the channels to it and to the sentry |
 //! | [`spec`] | OCI runtime specification to a plan of what the sentry is told |
 //! | [`stdio`] | which descriptors the VMM gets for a process's streams |
+//! | [`network`] | a pod's network, from its namespace into the sandbox |
 //! | [`rootfs`] | the snapshotter's mounts |
 //! | [`ledger`] | what was done to the host, to be undone by whoever comes later |
 //! | [`cgroup`], [`host_process`] | control groups and processes of the host |
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod host_process;
 pub mod ledger;
 pub mod log;
+pub mod network;
 pub mod rootfs;
 pub mod sandbox;
 pub mod shim_main;

@@ -91,6 +91,9 @@ struct RunArgs {
     /// User, looked up in ROOTFS.
     #[arg(long, short, value_name = "USER[:GROUP]")]
     user: Option<String>,
+    /// Network namespace whose interfaces the sandbox gets; else it has what the bundle says, or loopback only.
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
     /// Shows every system call on stderr.
     #[arg(long)]
     strace: bool,

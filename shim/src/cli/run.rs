@@ -7,11 +7,12 @@ use super::terminal::{RawMode, size};
 use super::{RunArgs, fail, set_env};
 use crate::config::{Config, ConfigError};
 use crate::container::{self, ContainerError};
+use crate::network::{self, Attached, NetworkError, PodNetwork, Wanted};
 use crate::sandbox::{self, Ending, Launch, Sandbox, SandboxError, SandboxEvent};
 use crate::spec::{self, Plan, RootfsRun, SpecError, User, UserError};
 use crate::stdio::{Streams, attach_terminal, private_copy};
 use chitin_proto::control::{Event, Reply, Request, RootWrites, SignalScope};
-use chitin_proto::vmm::{Access, CachePolicy};
+use chitin_proto::vmm::{Access, CachePolicy, FrameStats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -40,6 +41,8 @@ enum RunError {
     Container(#[from] ContainerError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("--mount {0:?}: expected SRC:DST or SRC:DST:ro, DST absolute")]
@@ -96,18 +99,21 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     }
     let shows_log = args.log || args.strace || config.strace;
     let id = format!("run-{}", std::process::id());
-    let (mut plan, wants_tty) = plan(&args, &id)?;
+    let Planned { mut plan, wants_tty, network } = plan(&args, &id)?;
     let tty = args.tty || (wants_tty && rustix::termios::isatty(io::stdin()));
     plan.container.strace = args.strace || config.strace;
     if args.mem.is_none() {
         config.fit(plan.container.limits.memory_bytes);
     }
+    // Gives the interfaces back when the sandbox has ended.
+    let (network, _attached) = take_network(network)?.unzip();
     let (sender, happenings) = channel();
     let launch = Launch {
         program: sandbox::find(config.vmm.as_deref()).ok_or(SandboxError::NoProgram)?,
         cpus: config.cpus,
         ram_bytes: config.memory_bytes,
         log_bytes_per_second: if shows_log { u32::MAX } else { config.log_bytes_per_second },
+        network,
         output: if shows_log { Some(copy_of_stderr()?) } else { None },
     };
     let begin = Instant::now();
@@ -277,6 +283,13 @@ impl Running<'_> {
             for (queue, count) in &stats.requests {
                 eprintln!("{:24} {count}", format!("requests {queue}"));
             }
+            for (index, card) in stats.cards.iter().enumerate() {
+                for (way, counted) in [("received", card.received), ("sent", card.sent)] {
+                    let FrameStats { frames, bytes, dropped, large } = counted;
+                    let name = format!("card {index} {way}");
+                    eprintln!("{name:24} {frames} frames, {bytes} bytes, {large} large, {dropped} dropped");
+                }
+            }
             if stats.log_dropped > 0 {
                 eprintln!("{:24} {}", "log bytes dropped", stats.log_dropped);
             }
@@ -297,8 +310,27 @@ fn copy_of_stderr() -> Result<std::os::fd::OwnedFd, RunError> {
         .map_err(|source| RunError::Io { what: "copy stderr".into(), source: source.into() })
 }
 
-/// The plan, and whether the bundle asks for a terminal.
-fn plan(args: &RunArgs, id: &str) -> Result<(Plan, bool), RunError> {
+/// What is to be run.
+struct Planned {
+    plan: Plan,
+    /// The bundle asks for a terminal.
+    wants_tty: bool,
+    network: Wanted,
+}
+
+/// The interfaces of a namespace, for as long as the second value lives.
+fn take_network(wanted: Wanted) -> Result<Option<(PodNetwork, Attached)>, RunError> {
+    match wanted {
+        Wanted::New => Ok(None),
+        Wanted::Host => {
+            eprintln!("chitin: a sandbox cannot have the host's network: it has loopback only");
+            Ok(None)
+        }
+        Wanted::Namespace(path) => Ok(Some(network::attach(&path, &mut |_| Ok(()))?)),
+    }
+}
+
+fn plan(args: &RunArgs, id: &str) -> Result<Planned, RunError> {
     let absolute = |path: &Path| {
         std::fs::canonicalize(path)
             .map_err(|source| RunError::Io { what: path.display().to_string(), source })
@@ -306,11 +338,16 @@ fn plan(args: &RunArgs, id: &str) -> Result<(Plan, bool), RunError> {
     let source = absolute(&args.source)?;
     let mounts =
         args.mount.iter().map(|text| parse_mount(text, absolute)).collect::<Result<Vec<_>, RunError>>()?;
-    if source.join("config.json").is_file() {
-        bundle_plan(args, id, &source, mounts)
+    let mut planned = if source.join("config.json").is_file() {
+        bundle_plan(args, id, &source, mounts)?
     } else {
-        Ok((rootfs_plan(args, id, source, mounts)?, false))
+        let plan = rootfs_plan(args, id, source, mounts)?;
+        Planned { plan, wants_tty: false, network: Wanted::New }
+    };
+    if let Some(path) = &args.netns {
+        planned.network = Wanted::Namespace(path.clone());
     }
+    Ok(planned)
 }
 
 type BindMount = (PathBuf, String, Vec<String>);
@@ -332,12 +369,7 @@ fn parse_mount(
     Ok((absolute(Path::new(source))?, destination.to_owned(), options))
 }
 
-fn bundle_plan(
-    args: &RunArgs,
-    id: &str,
-    bundle: &Path,
-    mounts: Vec<BindMount>,
-) -> Result<(Plan, bool), RunError> {
+fn bundle_plan(args: &RunArgs, id: &str, bundle: &Path, mounts: Vec<BindMount>) -> Result<Planned, RunError> {
     let loaded = spec::load(bundle)?;
     let rootfs = spec::rootfs_path(bundle, &loaded)?;
     let mut plan = spec::plan(id, &loaded, &rootfs)?;
@@ -372,7 +404,7 @@ fn bundle_plan(
         plan.container.hostname.clone_from(hostname);
     }
     let terminal = loaded.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
-    Ok((plan, terminal == Some(true)))
+    Ok(Planned { plan, wants_tty: terminal == Some(true), network: Wanted::of(&loaded) })
 }
 
 fn rootfs_plan(args: &RunArgs, id: &str, rootfs: PathBuf, mounts: Vec<BindMount>) -> Result<Plan, RunError> {

@@ -15,9 +15,12 @@ pub use channel::{ChannelError, Ticket};
 pub use ending::Ending;
 pub use spawn::{OVERRIDE, PROGRAM, find};
 
+use crate::log::{Level, log};
+use crate::network::PodNetwork;
 use channel::{Channel, Reader, channel};
+use chitin_proto::network::Network;
 use chitin_proto::vmm::{
-    Access, CachePolicy, Direction, EndReason, Event as VmmEvent, MachineConfig, Reply as VmmReply,
+    Access, CachePolicy, Card, Direction, EndReason, Event as VmmEvent, MachineConfig, Reply as VmmReply,
     Request as VmmRequest, Share, Stats as VmmStats,
 };
 use chitin_proto::vsock::{PORT_CONTROL, PORT_STREAMS};
@@ -133,6 +136,8 @@ pub struct Launch {
     pub ram_bytes: u64,
     /// Most log bytes per second.
     pub log_bytes_per_second: u32,
+    /// The pod's network; `None` for loopback only.
+    pub network: Option<PodNetwork>,
     /// Where the VMM's own stderr goes; `None` keeps it for the error report alone.
     pub output: Option<OwnedFd>,
 }
@@ -145,6 +150,8 @@ pub struct Sandbox {
     control: Channel<control::Request, control::Reply>,
     status: Arc<Status>,
     boot: Mutex<Vec<(&'static str, Ticket<VmmReply>)>>,
+    /// Told to the sentry as soon as it listens.
+    network: Mutex<Option<Network>>,
     next_port: AtomicU32,
     next_share: AtomicU32,
 }
@@ -175,12 +182,14 @@ impl Sandbox {
         let (vmm, vmm_reader) = channel(vmm_ours, "VMM").map_err(halves)?;
         let (control, control_reader) = channel(control_ours, "sentry").map_err(halves)?;
         let status = Arc::new(Status::new(pid, diagnostics));
+        let (network, cards) = launch.network.map(|pod| (pod.network, pod.cards)).unzip();
         let sandbox = Self {
             pid,
             vmm,
             control,
             status,
             boot: Mutex::new(Vec::new()),
+            network: Mutex::new(network),
             next_port: AtomicU32::new(PORT_STREAMS),
             next_share: AtomicU32::new(0),
         };
@@ -193,7 +202,7 @@ impl Sandbox {
             ram_bytes: launch.ram_bytes.next_multiple_of(2 << 20),
             log_bytes_per_second: launch.log_bytes_per_second,
         };
-        sandbox.queue_boot(config, control_theirs.into());
+        sandbox.queue_boot(config, control_theirs.into(), cards.unwrap_or_default());
         Ok(sandbox)
     }
 
@@ -213,7 +222,25 @@ impl Sandbox {
             self.finish(what, ticket)?;
         }
         let version = self.status.wait_ready(BOOT_TIMEOUT)?;
-        if version == VERSION { Ok(()) } else { Err(SandboxError::Version { guest: version }) }
+        if version != VERSION {
+            return Err(SandboxError::Version { guest: version });
+        }
+        // Whoever comes second waits here until the sentry knows.
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        match network.take() {
+            Some(network) if !network.interfaces.is_empty() => self.set_network(network),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_network(&self, network: Network) -> Result<(), SandboxError> {
+        match self.control(&control::Request::SetNetwork(network)) {
+            Err(SandboxError::Sentry { errno: libc::ENOSYS, message }) => {
+                log(Level::Warning, format!("the pod's interfaces are not used: {message}"));
+                Ok(())
+            }
+            other => other.map(drop),
+        }
     }
 
     /// Adds a directory tree (or one file) and returns the name under which the guest finds it.
@@ -344,13 +371,16 @@ impl Sandbox {
         }
     }
 
-    fn queue_boot(&self, config: MachineConfig, control: OwnedFd) {
+    fn queue_boot(&self, config: MachineConfig, control: OwnedFd, cards: Vec<(Card, OwnedFd)>) {
         let stream = VmmRequest::AttachStream { port: PORT_CONTROL, direction: Direction::Both };
-        let steps = [
+        let cards = cards.iter().map(|(card, tap)| {
+            ("attach a network card", VmmRequest::AttachNetwork(*card), Some(tap.as_fd()))
+        });
+        let steps = cards.chain([
             ("configure the machine", VmmRequest::Configure(config), None),
             ("attach the control stream", stream, Some(control.as_fd())),
             ("start the machine", VmmRequest::Start, None),
-        ];
+        ]);
         let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
         for (what, request, descriptor) in steps {
             // A VMM that is already gone is reported by `ready`, which waits for its ending.
