@@ -8,7 +8,6 @@ use crate::fs::FsCx;
 use crate::fs::fuse::Connection;
 use crate::fs::tty::WindowSize;
 use crate::mm::Budget;
-use crate::net::NetStack;
 use crate::net::inet::Stack;
 use crate::net::vsock::Vsock;
 use crate::platform;
@@ -49,7 +48,7 @@ pub(super) struct Pod {
     channel: Arc<Channel>,
     containers: SpinLock<BTreeMap<String, Arc<Entry>>>,
     /// The network namespace of all containers.
-    net: Arc<dyn NetStack>,
+    net: Arc<Stack>,
 }
 
 impl Pod {
@@ -108,9 +107,10 @@ impl Pod {
                 apply(&*self.find(&id)?, &limits);
                 Ok(Reply::Done)
             }
-            Request::SetNetwork(_) => {
-                Err(Refusal::new(Errno::ENOSYS, "this sandbox has a loopback interface only"))
-            }
+            Request::SetNetwork(network) => match self.net.configure(&network) {
+                Ok(()) => Ok(Reply::Done),
+                Err(refused) => Err(Refusal::new(refused.errno, refused.what)),
+            },
             Request::Ping => Ok(Reply::Done),
             Request::Shutdown => {
                 let entries = core::mem::take(&mut *self.containers.lock());

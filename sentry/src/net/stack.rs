@@ -83,6 +83,18 @@ pub trait NetStack: Send + Sync {
     /// `EINVAL`.
     fn change_link(&self, device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno>;
 
+    /// Adds a unicast route.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENODEV`, `ENETDOWN`, `ENETUNREACH`, `ENOBUFS`.
+    fn add_route(&self, route: Route) -> Result<(), Errno>;
+
+    /// Takes away the first route that `fits`, of those that did not come with an address.
+    ///
+    /// # Errors
+    /// `ESRCH`.
+    fn remove_route(&self, fits: &dyn Fn(&Route) -> bool) -> Result<(), Errno>;
+
     /// The sockets of a protocol, by its number.
     fn sockets(&self, protocol: u8) -> Vec<Entry>;
 

@@ -56,8 +56,8 @@ impl DeviceEvents for Events {
         }
     }
 
-    fn net_ready(&self, _card: usize) {
-        // No stack takes frames yet: what a card received stays with it.
+    fn net_ready(&self, card: usize) {
+        super::inet::card::input::net_ready(card);
     }
 }
 

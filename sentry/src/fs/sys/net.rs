@@ -2,7 +2,7 @@
 
 use super::Builder;
 use crate::abi::Errno;
-use crate::fs::pseudo::{PseudoFile, Text};
+use crate::fs::pseudo::{Entry, Listing, PseudoDir, PseudoFile, Text};
 use crate::fs::{FsCx, Node};
 use alloc::format;
 use alloc::string::String;
@@ -51,12 +51,36 @@ fn file(at: &Builder, source: &Arc<dyn LinkSource>, link: &str, name: String) ->
     PseudoFile::node(at.meta(0o444), Text(make))
 }
 
-/// The directory. Its only interface, today, is loopback, which every namespace has.
+/// The directory, with the interfaces that the namespace has when the file system is made.
 pub(super) fn class(at: &Builder, source: &Arc<dyn LinkSource>) -> Arc<Node> {
-    let statistics = STATISTICS.map(|name| (name, file(at, source, "lo", format!("statistics/{name}"))));
+    let links = source.links().into_iter().map(|name| (interface(at, source, &name), name)).collect();
+    PseudoDir::node(at.meta(0o555), Links(links))
+}
+
+/// Interfaces' directories, with their names.
+struct Links(Vec<(Arc<Node>, String)>);
+
+impl Listing for Links {
+    fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let found = self.0.iter().find(|(_, link)| link.as_bytes() == name);
+        found.map(|(node, _)| node.clone()).ok_or(Errno::ENOENT)
+    }
+
+    fn entries(&self, cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        let entry = |(node, name): &(Arc<Node>, String)| Entry {
+            name: name.as_bytes().to_vec(),
+            ino: node.ops.attr(cx).map_or(0, |attr| attr.ino),
+            kind: crate::fs::node::dirent_kind(node.type_bits()),
+        };
+        Ok(self.0.iter().map(entry).collect())
+    }
+}
+
+fn interface(at: &Builder, source: &Arc<dyn LinkSource>, link: &str) -> Arc<Node> {
+    let statistics = STATISTICS.map(|name| (name, file(at, source, link, format!("statistics/{name}"))));
     let statistics = at.dir(statistics.to_vec());
     let mut files: Vec<(&'static str, Arc<Node>)> =
-        FILES.iter().map(|name| (*name, file(at, source, "lo", String::from(*name)))).collect();
+        FILES.iter().map(|name| (*name, file(at, source, link, String::from(*name)))).collect();
     files.push(("statistics", statistics));
-    at.dir(alloc::vec![("lo", at.dir(files))])
+    at.dir(files)
 }

@@ -5,6 +5,7 @@ use super::base::Base;
 use super::buffer::Buffer;
 use super::endpoint::{Endpoint, Family};
 use super::interface::LOOPBACK;
+use super::ip::icmp::Trouble;
 use super::settings::{Settings, Timestamps};
 use crate::abi::Errno;
 use crate::net::Address;
@@ -28,6 +29,8 @@ pub(super) struct Datagram {
     pub(super) ttl: i32,
     pub(super) tos: i32,
     pub(super) at_ns: u64,
+    /// Interface that it came by.
+    pub(super) device: u32,
 }
 
 impl Datagram {
@@ -42,7 +45,7 @@ impl Datagram {
         };
         let tos = if v4 { settings.tos } else { settings.traffic_class };
         let at_ns = platform::get().realtime_ns();
-        Self { data, from, to, ttl: if ttl < 0 { 64 } else { ttl }, tos, at_ns }
+        Self { data, from, to, ttl: if ttl < 0 { 64 } else { ttl }, tos, at_ns, device: LOOPBACK }
     }
 
     /// What Linux charges a socket for it: the data with headers in a power of two, and the buffer's own description.
@@ -54,7 +57,7 @@ impl Datagram {
 /// An ICMP error for something that was sent.
 #[derive(Clone, Copy, Debug)]
 struct Report {
-    errno: Errno,
+    trouble: Trouble,
     to: Endpoint,
 }
 
@@ -89,10 +92,10 @@ impl Inbox {
     }
 
     /// Queues an error.
-    pub(super) fn push_error(&self, errno: Errno, to: Endpoint) {
+    pub(super) fn push_error(&self, trouble: Trouble, to: Endpoint) {
         let mut queue = self.0.lock();
         if queue.errors.len() < MAX_ERRORS {
-            queue.errors.push_back(Report { errno, to });
+            queue.errors.push_back(Report { trouble, to });
         }
     }
 
@@ -165,12 +168,14 @@ impl Inbox {
     pub(super) fn receive_error(&self, family: Family) -> Result<Incoming, Errno> {
         let report = self.0.lock().errors.pop_front().ok_or(Errno::EAGAIN)?;
         let v4 = report.to.ip.is_ipv4();
-        // struct sock_extended_err: error, origin ICMP or ICMP6, type and code "port unreachable".
-        let (origin, kind, code) = if v4 { (2, 3, 3) } else { (3, 1, 4) };
-        let mut data = report.errno.number().to_ne_bytes().to_vec();
-        data.extend_from_slice(&[origin, kind, code, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let offender = if family == Family::V6 { Family::V6 } else { Family::V4 };
-        data.extend_from_slice(&offender.show(Endpoint::new(report.to.ip, 0)).to_bytes());
+        // struct sock_extended_err: error, origin, type, code, padding, info, data; then who told it.
+        let Trouble { errno, origin, kind, code, info, offender, .. } = report.trouble;
+        let mut data = errno.number().to_ne_bytes().to_vec();
+        data.extend_from_slice(&[origin, kind, code, 0]);
+        data.extend_from_slice(&info.to_ne_bytes());
+        data.extend_from_slice(&[0; 4]);
+        let shown = if family == Family::V6 { Family::V6 } else { Family::V4 };
+        data.extend_from_slice(&shown.show(Endpoint::new(offender, 0)).to_bytes());
         let (level, kind) = if family == Family::V4 || v4 { (0, 11) } else { (41, 25) };
         Ok(Incoming {
             from: Some(family.show(report.to)),
@@ -193,8 +198,12 @@ fn control(family: Family, settings: &Settings, datagram: &Datagram) -> Vec<Cont
     }
     if let IpAddr::V4(to) = datagram.to.ip {
         if settings.packet_info {
-            let local = if to.is_multicast() { [127, 0, 0, 1] } else { to.octets() };
-            add(0, 8, &[LOOPBACK.to_ne_bytes(), local, to.octets()].concat());
+            let local = match (to.is_multicast() || to.is_broadcast(), datagram.device) {
+                (true, LOOPBACK) => [127, 0, 0, 1],
+                (true, _) => [0; 4],
+                (false, _) => to.octets(),
+            };
+            add(0, 8, &[datagram.device.to_ne_bytes(), local, to.octets()].concat());
         }
         if settings.receive_ttl {
             add(0, 2, &datagram.ttl.to_ne_bytes());
@@ -212,7 +221,7 @@ fn control(family: Family, settings: &Settings, datagram: &Datagram) -> Vec<Cont
             IpAddr::V6(ip) => ip,
         };
         if settings.packet_info6 {
-            add(41, 50, &[&to.octets()[..], &LOOPBACK.to_ne_bytes()].concat());
+            add(41, 50, &[&to.octets()[..], &datagram.device.to_ne_bytes()].concat());
         }
         if settings.receive_hops {
             add(41, 52, &datagram.ttl.to_ne_bytes());

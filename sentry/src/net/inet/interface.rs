@@ -1,7 +1,5 @@
 //! Interfaces, their addresses, routes and neighbours, as a namespace has them.
 
-use super::Stack;
-use super::settings::Settings;
 use crate::abi::Errno;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,17 +12,19 @@ pub const LOOPBACK: u32 = 1;
 /// MTU of the loopback interface.
 pub const LOOPBACK_MTU: u32 = 65_536;
 /// Level of the lock around addresses and flags.
-const LEVEL: Level = Level(148);
+pub(super) const LEVEL: Level = Level(148);
+/// Level of small tables of the stack that are used below all others but the cards'.
+pub(super) const NET_INNER: Level = Level(149);
 /// Addresses that an interface may have.
-const MAX_ADDRESSES: usize = 256;
+pub(super) const MAX_ADDRESSES: usize = 256;
 
 /// `IFF_UP`.
 pub const UP: u32 = 1;
 /// `IFF_LOOPBACK`.
 const IS_LOOPBACK: u32 = 8;
 /// `IFF_RUNNING`, `IFF_LOWER_UP`.
-const RUNNING: u32 = 0x40;
-const LOWER_UP: u32 = 0x1_0000;
+pub(super) const RUNNING: u32 = 0x40;
+pub(super) const LOWER_UP: u32 = 0x1_0000;
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,54 @@ impl Assigned {
         Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0))
     }
 
-    fn covers(&self, ip: IpAddr) -> bool {
+    /// The network mask, of an IPv6 address.
+    fn mask6(&self) -> u128 {
+        u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0)
+    }
+
+    /// Whether an address is in its network.
+    pub(super) fn covers(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => {
                 let mask = self.mask4().to_bits();
                 own.to_bits() & mask == ip.to_bits() & mask
             }
-            (own, ip) => own == ip,
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let mask = self.mask6();
+                own.to_bits() & mask == ip.to_bits() & mask
+            }
+            _ => false,
         }
+    }
+
+    /// Whether an address of loopback stands for `ip`: one of IPv4 does for its whole network.
+    fn is_host(&self, ip: IpAddr) -> bool {
+        if ip.is_ipv4() { self.covers(ip) } else { self.ip == ip }
+    }
+
+    /// Its network: the address with what is not of the network's part cleared.
+    pub(super) fn network(&self) -> Self {
+        let ip = match self.ip {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & self.mask4().to_bits()).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & self.mask6()).into(),
+        };
+        Self { ip, prefix: self.prefix }
+    }
+
+    /// The address of all hosts of its network, if there is one.
+    #[must_use]
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.ip {
+            IpAddr::V4(ip) if self.prefix < 31 => {
+                Some(Ipv4Addr::from_bits(ip.to_bits() | !self.mask4().to_bits()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Bits of an address of its family.
+    pub(super) fn bits(ip: IpAddr) -> u8 {
+        if ip.is_ipv4() { 32 } else { 128 }
     }
 }
 
@@ -70,10 +110,20 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Addresses.
     pub addresses: Vec<Assigned>,
-    /// Packets and bytes; on loopback both ways are the same.
+    /// Packets received; on loopback both ways are the same.
     pub packets: u64,
-    /// Bytes.
+    /// Bytes received.
     pub bytes: u64,
+    /// Packets sent.
+    pub out_packets: u64,
+    /// Bytes sent.
+    pub out_bytes: u64,
+    /// Packets received that were thrown away.
+    pub dropped: u64,
+    /// Packets to send that were thrown away.
+    pub out_dropped: u64,
+    /// Packets received that were for a group or for all.
+    pub multicast: u64,
 }
 
 /// A route.
@@ -93,6 +143,10 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Priority.
     pub metric: u32,
+    /// Next hop, when it is not on the link.
+    pub gateway: Option<IpAddr>,
+    /// `RTPROT_*`: 2 made by the kernel, 3 at boot, 4 by hand.
+    pub protocol: u8,
 }
 
 /// A neighbour on a link.
@@ -104,6 +158,8 @@ pub struct Neighbour {
     pub device: u32,
     /// Hardware address.
     pub mac: [u8; 6],
+    /// `NUD_*`: 1 incomplete, 2 reachable, 4 stale, 16 probing, 128 permanent.
+    pub state: u16,
 }
 
 struct State {
@@ -140,6 +196,7 @@ impl Loopback {
     /// As programs see it.
     pub(super) fn describe(&self) -> Interface {
         let state = self.state.lock();
+        let (packets, bytes) = (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         Interface {
             index: LOOPBACK,
             name: String::from("lo"),
@@ -148,15 +205,20 @@ impl Loopback {
             hardware: 772,
             mac: [0; 6],
             addresses: state.addresses.clone(),
-            packets: self.packets.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            packets,
+            bytes,
+            out_packets: packets,
+            out_bytes: bytes,
+            dropped: 0,
+            out_dropped: 0,
+            multicast: 0,
         }
     }
 
     /// Whether packets to `ip` come back.
     pub(super) fn is_local(&self, ip: IpAddr) -> bool {
         let state = self.state.lock();
-        state.flags & UP != 0 && state.addresses.iter().any(|own| own.covers(ip))
+        state.flags & UP != 0 && state.addresses.iter().any(|own| own.is_host(ip))
     }
 
     /// Takes it up or down.
@@ -210,10 +272,10 @@ impl Loopback {
     }
 
     /// The address that packets to `ip` come from.
-    fn source(&self, ip: IpAddr) -> Option<IpAddr> {
+    pub(super) fn source(&self, ip: IpAddr) -> Option<IpAddr> {
         let state = self.state.lock();
         let exact = state.addresses.iter().find(|own| own.ip == ip);
-        exact.or_else(|| state.addresses.iter().find(|own| own.covers(ip))).map(|own| own.ip)
+        exact.or_else(|| state.addresses.iter().find(|own| own.is_host(ip))).map(|own| own.ip)
     }
 
     /// The routes that its addresses make.
@@ -232,6 +294,8 @@ impl Loopback {
                 scope,
                 source: Some(own.ip),
                 metric: 0,
+                gateway: None,
+                protocol: 2,
             };
             match own.ip {
                 IpAddr::V4(ip) => {
@@ -258,17 +322,6 @@ impl Loopback {
     }
 }
 
-/// Where packets to an address go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    /// The address as connect(2) keeps it: the unspecified one means this host.
-    pub(super) to: IpAddr,
-    /// Where they come from, unless the socket is bound.
-    pub(super) source: IpAddr,
-    /// To all, or all of a group.
-    pub(super) cast: Cast,
-}
-
 /// Who gets a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cast {
@@ -278,38 +331,4 @@ pub(super) enum Cast {
     Broad,
     /// Every member.
     Multi,
-}
-
-impl Stack {
-    /// Finds the way to `ip`.
-    ///
-    /// # Errors
-    /// `ENETUNREACH`: there is no way but loopback; a wire's routes will be looked up here. `EINVAL` for a link-local
-    /// address without an interface.
-    pub(super) fn route(&self, ip: IpAddr, settings: &Settings) -> Result<Way, Errno> {
-        let to = match ip {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            other => other,
-        };
-        if to.is_multicast() {
-            let is_named = settings.multicast_device == LOOPBACK || settings.device == LOOPBACK;
-            let source = if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-            return if is_named {
-                Ok(Way { to, source, cast: Cast::Multi })
-            } else {
-                Err(Errno::ENETUNREACH)
-            };
-        }
-        let is_link_local = matches!(to, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        if is_link_local && settings.device == 0 {
-            return Err(Errno::EINVAL);
-        }
-        if !self.loopback.is_local(to) {
-            return Err(Errno::ENETUNREACH);
-        }
-        let source = self.loopback.source(to).ok_or(Errno::ENETUNREACH)?;
-        let broad = self.loopback.routes().iter().any(|route| route.kind == 3 && route.to.ip == to);
-        Ok(Way { to, source, cast: if broad { Cast::Broad } else { Cast::Uni } })
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::Stack;
 use super::endpoint::{Endpoint, Family};
-use super::interface::{Assigned, Interface, LOOPBACK};
+use super::interface::{Assigned, Interface, LOOPBACK, Route};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::stack::{NetStack, Privilege};
@@ -19,9 +19,11 @@ const SIOCSIFFLAGS: u32 = 0x8914;
 const SIOCGIFADDR: u32 = 0x8915;
 const SIOCSIFADDR: u32 = 0x8916;
 const SIOCGIFDSTADDR: u32 = 0x8917;
+const SIOCSIFDSTADDR: u32 = 0x8918;
 const SIOCGIFBRDADDR: u32 = 0x8919;
 const SIOCGIFNETMASK: u32 = 0x891b;
 const SIOCSIFNETMASK: u32 = 0x891c;
+const SIOCSIFBRDADDR: u32 = 0x891a;
 const SIOCGIFMETRIC: u32 = 0x891d;
 const SIOCGIFMTU: u32 = 0x8921;
 const SIOCSIFMTU: u32 = 0x8922;
@@ -68,16 +70,21 @@ impl Stack {
         let at = UserAddr::new(argument);
         let changes = matches!(
             command,
-            SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFMTU | SIOCADDRT | SIOCDELRT
+            SIOCSIFFLAGS
+                | SIOCSIFADDR
+                | SIOCSIFDSTADDR
+                | SIOCSIFBRDADDR
+                | SIOCSIFNETMASK
+                | SIOCSIFMTU
+                | SIOCADDRT
+                | SIOCDELRT
         );
         if changes && admin == Privilege::Denied {
             return Err(Errno::EPERM);
         }
         match command {
             SIOCGIFCONF => return self.list(cx, at),
-            // Every route there can be without a wire comes with an address.
-            SIOCADDRT => return Err(Errno::ENETUNREACH),
-            SIOCDELRT => return Err(Errno::ESRCH),
+            SIOCADDRT | SIOCDELRT => return self.change_route(cx, at, command == SIOCADDRT).map(|()| 0),
             SIOCGIFNAME..=SIOCGIFMAP => {}
             _ => return Err(Errno::ENOTTY),
         }
@@ -99,7 +106,7 @@ impl Stack {
             request.iter().take(NAME - 1).copied().take_while(|byte| !matches!(byte, 0 | b':')).collect();
         let link = links.iter().find(|link| link.name.as_bytes() == name).ok_or(Errno::ENODEV)?;
         if changes {
-            self.change(command, &request)?;
+            self.change(link, command, &request)?;
             return Ok(0);
         }
         let value = match command {
@@ -109,8 +116,9 @@ impl Stack {
                 IpAddr::V6(_) => return Err(Errno::EADDRNOTAVAIL),
             },
             SIOCGIFBRDADDR => {
-                first4(link)?;
-                socket_address(Ipv4Addr::UNSPECIFIED)
+                let own = first4(link)?;
+                let all = own.broadcast().filter(|_| link.index != LOOPBACK);
+                socket_address(all.unwrap_or(Ipv4Addr::UNSPECIFIED))
             }
             SIOCGIFNETMASK => socket_address(first4(link)?.mask4()),
             SIOCGIFMETRIC => 0i32.to_ne_bytes().to_vec(),
@@ -128,16 +136,19 @@ impl Stack {
         Ok(0)
     }
 
-    fn change(&self, command: u32, request: &[u8; REQUEST]) -> Result<(), Errno> {
+    fn change(&self, link: &Interface, command: u32, request: &[u8; REQUEST]) -> Result<(), Errno> {
+        let device = link.index;
         match command {
             SIOCSIFFLAGS => {
-                self.loopback.set_flags(u32::from(u16::from_ne_bytes([request[16], request[17]])));
-                Ok(())
+                let flags = u32::from(u16::from_ne_bytes([request[16], request[17]]));
+                self.change_link(device, Some(flags), None)
             }
             SIOCSIFMTU => {
                 let mtu = u32::try_from(number_in(request)).map_err(|_| Errno::EINVAL)?;
-                self.loopback.set_mtu(mtu)
+                self.change_link(device, None, Some(mtu))
             }
+            // They follow from address and mask.
+            SIOCSIFBRDADDR | SIOCSIFDSTADDR => Ok(()),
             SIOCSIFADDR => {
                 let ip = address_in(request);
                 let prefix = if ip.octets()[0] < 128 {
@@ -147,7 +158,14 @@ impl Stack {
                 } else {
                     24
                 };
-                match self.loopback.add(Assigned { ip: ip.into(), prefix }) {
+                // The first address is replaced.
+                if device != LOOPBACK
+                    && let Ok(old) = first4(link)
+                    && old.ip != ip
+                {
+                    self.remove_address(device, old)?;
+                }
+                match self.add_address(device, Assigned { ip: ip.into(), prefix }) {
                     Err(Errno::EEXIST) => Ok(()),
                     other => other,
                 }
@@ -155,12 +173,61 @@ impl Stack {
             SIOCSIFNETMASK => {
                 let mask = address_in(request).to_bits();
                 let prefix = u8::try_from(mask.leading_ones()).unwrap_or(32);
-                let old = first4(&self.loopback.describe())?;
-                self.loopback.remove(old)?;
-                self.loopback.add(Assigned { prefix, ..old })
+                let old = first4(link)?;
+                self.remove_address(device, old)?;
+                self.add_address(device, Assigned { prefix, ..old })
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// `SIOCADDRT` and `SIOCDELRT`: `struct rtentry`.
+    fn change_route(&self, cx: &IoctlCx<'_>, at: UserAddr, adds: bool) -> Result<(), Errno> {
+        let mut entry = [0; 120];
+        cx.user.read_bytes(at, &mut entry)?;
+        // Padding, then destination, gateway and mask as `struct sockaddr`, flags; a pointer to the device's name at 88.
+        let address = |at: usize| {
+            let octets = entry.get(at + 4..).and_then(|rest| rest.first_chunk::<4>());
+            Ipv4Addr::from(octets.copied().unwrap_or_default())
+        };
+        let flags = u16::from_ne_bytes([entry[56], entry[57]]);
+        let metric = i16::from_ne_bytes([entry[80], entry[81]]);
+        let (has_gateway, is_host) = (flags & 2 != 0, flags & 4 != 0);
+        let prefix = if is_host { 32 } else { address(40).to_bits().leading_ones() };
+        let to = Assigned { ip: address(8).into(), prefix: u8::try_from(prefix).unwrap_or(32) };
+        if to.network() != to {
+            return Err(Errno::EINVAL);
+        }
+        let gateway = has_gateway.then(|| IpAddr::V4(address(24)));
+        let metric = u32::try_from(i32::from(metric) - 1).unwrap_or(0);
+        if !adds {
+            let fits = |route: &Route| route.to == to && (gateway.is_none() || route.gateway == gateway);
+            return self.delete_route(&fits);
+        }
+        let name =
+            entry.get(88..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let device = if name == 0 {
+            let near = gateway.and_then(|gateway| self.plan().find(gateway, 0));
+            near.ok_or(Errno::ENETUNREACH)?.device
+        } else {
+            let mut bytes = [0; NAME];
+            cx.user.read_bytes(UserAddr::new(name), &mut bytes)?;
+            let wanted: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
+            let links = self.interfaces();
+            links.iter().find(|link| link.name.as_bytes() == wanted).ok_or(Errno::ENODEV)?.index
+        };
+        let scope = if gateway.is_some() { 0 } else { 253 };
+        self.insert_route(Route {
+            to,
+            device,
+            kind: 1,
+            table: 254,
+            scope,
+            source: None,
+            metric,
+            gateway,
+            protocol: 3,
+        })
     }
 
     /// `SIOCGIFCONF`: interfaces that have an IPv4 address.

@@ -1,21 +1,29 @@
 //! The internet protocols (ip(7), ipv6(7), tcp(7), udp(7), raw(7)), within the sandbox: [`Stack`], a network namespace.
 //!
 //! What goes to an address of this host never becomes a packet: a TCP connection is two [`tcp`] sockets that share a flow in
-//! each direction, a datagram is queued at the socket it is for. Interfaces to the outside are looked up in
-//! [`Stack::route`]; until one is there everything else is unreachable.
+//! each direction, a datagram is queued at the socket it is for. Everything else goes by a [`card`], in the packets of
+//! [`ip`]; [`plan`] has the cards and routes, [`configure`] sets them up.
 //!
-//! Locks: tables of the stack (138, 139), then one socket's state (142), one flow or inbox (143), one socket's settings
-//! (144), [`sysctl`] (145), [`interface`] (148). Never two of a kind; copies from and to user memory happen under a flow's lock alone, a part
+//! Locks: tables of the stack (138, 139), then one socket's state (142), one flow, inbox or connection (143), one socket's
+//! settings (144), [`sysctl`] (145), [`plan`] (147), [`interface`] (148), small tables (149), [`card`] (150-153). Never two
+//! of a kind; copies from and to user memory happen under a flow's lock alone, a part
 //! at a time, and wake-ups after all of them are released.
 
 mod base;
 mod buffer;
+pub mod card;
+mod checksum;
+pub mod configure;
 mod datagram;
 pub mod diag;
 pub mod endpoint;
 pub mod interface;
 mod ioctl;
+mod ip;
+#[cfg(test)]
+mod lab;
 mod packet;
+mod plan;
 mod ports;
 mod raw;
 mod report;
@@ -38,7 +46,7 @@ use alloc::vec::Vec;
 use base::Base;
 use chitin_core::lock::{Level, SpinLock};
 use core::net::IpAddr;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use endpoint::Family;
 use interface::{Assigned, Interface, Loopback, Neighbour, Route};
 use raw::Raw;
@@ -57,6 +65,9 @@ const QUEUE: Level = Level(143);
 /// Level of the lock of a socket's options.
 const SETTINGS: Level = Level(144);
 
+/// Level of the lock of the cards and routes.
+const PLAN: Level = Level(147);
+
 const ICMP: i32 = 1;
 const TCP: i32 = 6;
 const UDP: i32 = 17;
@@ -67,10 +78,19 @@ pub struct Stack {
     me: Weak<Self>,
     sysctls: Sysctls,
     loopback: Loopback,
+    plan: SpinLock<Arc<plan::Plan>>,
+    /// Changes with the plan.
+    plan_generation: AtomicU64,
+    paths: ip::path::PathMtus,
+    reassembly: ip::reassembly::Reassembly,
+    limiter: ip::icmp::Limiter,
+    /// Number of the next packet.
+    packet_id: AtomicU32,
     tcp: tcp::Table,
     udp: SpinLock<ports::Ports<Udp>>,
     /// Raw and ping sockets.
     raw: SpinLock<Vec<Weak<Raw>>>,
+    raw_count: AtomicUsize,
     /// Last identifier that was given to a ping socket.
     ping: AtomicU32,
     netlink: Arc<netlink::Ports>,
@@ -85,9 +105,16 @@ impl Stack {
             me: me.clone(),
             sysctls: Sysctls::default(),
             loopback: Loopback::new(),
+            plan: SpinLock::new(PLAN, Arc::default()),
+            plan_generation: AtomicU64::new(0),
+            paths: ip::path::PathMtus::new(),
+            reassembly: ip::reassembly::Reassembly::new(),
+            limiter: ip::icmp::Limiter::new(),
+            packet_id: AtomicU32::new(1),
             tcp: tcp::Table::new(),
             udp: SpinLock::new(TABLE, ports::Ports::new(ports::Rule::Udp)),
             raw: SpinLock::new(TABLE, Vec::new()),
+            raw_count: AtomicUsize::new(0),
             ping: AtomicU32::new(0),
             netlink: Arc::new(netlink::Ports::default()),
             counts: report::Counts::default(),
@@ -96,12 +123,12 @@ impl Stack {
 
     /// Whether a socket may be bound to `ip`.
     fn check_local(&self, ip: IpAddr, settings: &settings::Settings) -> Result<(), Errno> {
-        let broadcast = ip == IpAddr::V4(core::net::Ipv4Addr::BROADCAST);
+        let broadcast = matches!(ip, IpAddr::V4(ip) if self.is_broadcast(ip));
         let anyhow = settings.free_bind
             || settings.transparent
             || (self.sysctls.number("ipv4/ip_nonlocal_bind") != 0 && ip.is_ipv4());
         let group = ip.is_multicast() || broadcast;
-        if ip.is_unspecified() || anyhow || group || self.loopback.is_local(ip) {
+        if ip.is_unspecified() || anyhow || group || self.is_local(ip) {
             Ok(())
         } else {
             Err(Errno::EADDRNOTAVAIL)
@@ -166,30 +193,55 @@ impl NetStack for Stack {
     }
 
     fn interfaces(&self) -> Vec<Interface> {
-        alloc::vec![self.loopback.describe()]
+        let mut all = alloc::vec![self.loopback.describe()];
+        all.extend(self.plan().cards.iter().map(|card| card.describe()));
+        all
     }
 
     fn routes(&self) -> Vec<Route> {
-        self.loopback.routes()
+        let mut all = self.loopback.routes();
+        all.extend(self.plan().all_routes());
+        all
     }
 
     fn route_to(&self, ip: IpAddr) -> Option<Route> {
         let settings = settings::Settings::new(&self.sysctls, SocketType::Datagram);
-        let way = self.route(ip, &settings).ok()?;
-        let routes = self.loopback.routes();
-        let found = routes.iter().find(|route| route.source == Some(way.source));
-        found.or(routes.iter().find(|route| route.to.ip == way.to)).copied()
+        let way = self.route(endpoint::Endpoint::new(ip, 0), &settings).ok()?;
+        let Some(hop) = way.hop else {
+            let routes = self.loopback.routes();
+            let found = routes.iter().find(|route| route.source == Some(way.source));
+            let found = found.or(routes.iter().find(|route| route.to.ip == way.to)).copied();
+            return found.or_else(|| {
+                let own = self.routes().into_iter().find(|route| route.kind == 2 && route.to.ip == ip)?;
+                Some(Route { device: interface::LOOPBACK, source: Some(ip), ..own })
+            });
+        };
+        let found = self.plan().find(ip, hop.card.index)?;
+        Some(Route { device: hop.card.index, source: Some(way.source), ..found })
     }
 
-    fn add_address(&self, _device: u32, address: Assigned) -> Result<(), Errno> {
-        self.loopback.add(address)
+    fn add_address(&self, device: u32, address: Assigned) -> Result<(), Errno> {
+        if device == interface::LOOPBACK {
+            return self.loopback.add(address);
+        }
+        self.plan().card(device).ok_or(Errno::ENODEV)?.add(address)
     }
 
-    fn remove_address(&self, _device: u32, address: Assigned) -> Result<(), Errno> {
-        self.loopback.remove(address)
+    fn remove_address(&self, device: u32, address: Assigned) -> Result<(), Errno> {
+        if device == interface::LOOPBACK {
+            return self.loopback.remove(address);
+        }
+        self.plan().card(device).ok_or(Errno::ENODEV)?.remove(address)
     }
 
-    fn change_link(&self, _device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno> {
+    fn change_link(&self, device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno> {
+        if device != interface::LOOPBACK {
+            let plan = self.plan();
+            let card = plan.card(device).ok_or(Errno::ENODEV)?;
+            mtu.map_or(Ok(()), |mtu| card.set_mtu(mtu))?;
+            flags.into_iter().for_each(|flags| card.set_flags(flags));
+            return Ok(());
+        }
         if let Some(mtu) = mtu {
             self.loopback.set_mtu(mtu)?;
         }
@@ -199,12 +251,20 @@ impl NetStack for Stack {
         Ok(())
     }
 
+    fn add_route(&self, route: Route) -> Result<(), Errno> {
+        self.insert_route(route)
+    }
+
+    fn remove_route(&self, fits: &dyn Fn(&Route) -> bool) -> Result<(), Errno> {
+        self.delete_route(fits)
+    }
+
     fn sockets(&self, protocol: u8) -> Vec<diag::Entry> {
         self.entries(protocol)
     }
 
     fn neighbours(&self) -> Vec<Neighbour> {
-        Vec::new()
+        self.plan().cards.iter().flat_map(|card| card.list_neighbours()).collect()
     }
 
     fn is_privileged(&self, port: u16) -> bool {

@@ -1,6 +1,7 @@
 //! [`Packet`]s of raw and ping sockets, and what the host answers to them: echo replies.
 
 use super::Stack;
+use super::checksum::Sum;
 use super::endpoint::Endpoint;
 use super::raw::Raw;
 use super::{ICMP, ICMPV6};
@@ -24,23 +25,9 @@ pub(super) struct Packet {
     pub(super) payload: Vec<u8>,
 }
 
-/// The internet checksum (RFC 1071) of `parts`, each of which but the last has an even length.
+/// The internet checksum (RFC 1071) of `parts`.
 pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
-    let mut sum = 0u64;
-    for part in parts {
-        for pair in part.chunks(2) {
-            let word = match pair {
-                [high, low] => u16::from_be_bytes([*high, *low]),
-                [high] => u16::from_be_bytes([*high, 0]),
-                _ => 0,
-            };
-            sum += u64::from(word);
-        }
-    }
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    !u16::try_from(sum).unwrap_or(0)
+    parts.iter().fold(Sum::new(), |sum, part| sum.add(part)).finish()
 }
 
 impl Packet {
@@ -114,7 +101,9 @@ impl Stack {
             let raw = self.raw.lock();
             raw.iter().filter_map(|socket| socket.upgrade()).collect()
         };
-        sockets.iter().for_each(|socket| socket.take_in(packet));
+        for socket in &sockets {
+            socket.take_in(packet);
+        }
         let silent = self.sysctls.number("ipv4/icmp_echo_ignore_all") != 0 && packet.protocol == ICMP;
         if let Some(reply) = packet.echo_reply().filter(|_| !silent && !packet.to.ip.is_multicast()) {
             self.counts.icmp_echo();

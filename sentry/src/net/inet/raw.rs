@@ -3,12 +3,16 @@
 //! They send and receive packets of ICMP and of protocols without sockets of their own. What TCP and UDP sockets send each
 //! other is no packet and not seen here.
 
+use super::Stack;
 use super::base::Base;
 use super::buffer::{self};
 use super::datagram::{self, Datagram, Inbox};
 use super::endpoint::{Endpoint, Family, Local};
 use super::interface::Cast;
+use super::ip::icmp::Trouble;
+use super::ip::output::{Envelope, Fitting};
 use super::packet::Packet;
+use super::plan::Hop;
 use super::settings::Settings;
 use super::{ICMP, ICMPV6, STATE};
 use crate::abi::Errno;
@@ -71,6 +75,7 @@ impl Raw {
         });
         socket.base.settings.lock().header_included = socket.base.protocol == ANY_PROTOCOL;
         socket.base.stack.raw.lock().push(socket.me.clone());
+        socket.base.stack.raw_count.fetch_add(1, Ordering::Relaxed);
         socket
     }
 
@@ -122,11 +127,16 @@ impl Raw {
         !(is_icmp && masked)
     }
 
-    /// A packet came.
-    pub(super) fn take_in(&self, packet: &Packet) {
+    /// A packet came. Whether this is a raw socket that takes it.
+    pub(super) fn take_in(&self, packet: &Packet) -> bool {
         if !self.takes(packet) {
-            return;
+            return false;
         }
+        self.queue(packet);
+        !self.is_ping()
+    }
+
+    fn queue(&self, packet: &Packet) {
         let with_header = !self.is_ping() && self.base.family == Family::V4;
         let bytes = if with_header { packet.with_header() } else { Some(packet.payload.clone()) };
         let Some(bytes) = bytes else { return };
@@ -167,7 +177,7 @@ impl Raw {
         if self.is_ping() && len < 8 {
             return Err(Errno::EINVAL.into());
         }
-        let way = self.base.stack.route(to.ip, &settings)?;
+        let way = self.base.stack.route(to, &settings)?;
         if way.cast == Cast::Broad && !settings.broadcast {
             return Err(Errno::EACCES.into());
         }
@@ -175,8 +185,52 @@ impl Raw {
         let local = self.state.lock().local.map(|local| local.at.ip).filter(|ip| !ip.is_unspecified());
         let own = Endpoint::new(source.or(local).unwrap_or(way.source), 0);
         let packet = self.packet(payload, own, Endpoint { ip: way.to, ..to }, &settings)?;
-        self.base.stack.take_in(&packet);
+        match &way.hop {
+            Some(hop) => self.send_by(hop, &packet, &settings)?,
+            None => self.base.stack.take_in(&packet),
+        }
         Ok(len)
+    }
+
+    /// Sends a packet by a card.
+    fn send_by(&self, hop: &Hop, packet: &Packet, settings: &Settings) -> Result<(), Errno> {
+        let is_v4 = packet.to.ip.is_ipv4();
+        let discover = if is_v4 { settings.mtu_discover } else { settings.mtu_discover6 };
+        let envelope = Envelope {
+            from: packet.from.ip,
+            to: packet.to.ip,
+            protocol: u8::try_from(packet.protocol).map_err(|_| Errno::EINVAL)?,
+            ttl: packet.ttl,
+            tos: packet.tos,
+            fitting: Fitting::from_option(discover),
+        };
+        self.base.stack.send_packet(hop, &envelope, &packet.payload)?;
+        hop.card.flush();
+        Ok(())
+    }
+
+    /// An echo request of this socket met with trouble.
+    fn heard(&self, to: IpAddr, id: u16, protocol: i32, trouble: &Trouble) {
+        let wants = {
+            let settings = self.base.settings.lock();
+            if to.is_ipv4() { settings.receive_errors } else { settings.receive_errors6 }
+        };
+        let mut state = self.state.lock();
+        let is_mine = if self.is_ping() {
+            state.local.is_some_and(|local| local.at.port == id)
+        } else {
+            state.remote.is_none_or(|remote| remote.ip == to)
+        };
+        let is_told = wants || (state.remote.is_some() && trouble.is_fatal);
+        if self.base.protocol != protocol || !is_mine || !is_told {
+            return;
+        }
+        state.error = Some(trouble.errno);
+        drop(state);
+        if wants {
+            self.inbox.push_error(*trouble, Endpoint::new(to, 0));
+        }
+        self.base.events.wake_all();
     }
 
     /// What goes out for the bytes that a program sent.
@@ -208,6 +262,14 @@ impl Raw {
             packet.seal_icmp();
         }
         Ok(packet)
+    }
+}
+
+impl Stack {
+    /// An ICMP message that was sent met with trouble.
+    pub(super) fn raw_trouble(&self, to: IpAddr, id: u16, protocol: i32, trouble: Trouble) {
+        let sockets: Vec<_> = self.raw.lock().iter().filter_map(|socket| socket.upgrade()).collect();
+        sockets.iter().for_each(|socket| socket.heard(to, id, protocol, &trouble));
     }
 }
 
@@ -269,7 +331,7 @@ impl Socket for Raw {
         }
         let to = self.base.destination(address)?;
         let settings = self.base.settings.lock().clone();
-        let way = self.base.stack.route(to.ip, &settings)?;
+        let way = self.base.stack.route(to, &settings)?;
         self.state.lock().remote = Some(Endpoint { ip: way.to, ..to });
         Ok(())
     }
@@ -381,7 +443,13 @@ impl Socket for Raw {
     }
 
     fn released(&self) {
-        self.base.stack.raw.lock().retain(|socket| !socket.ptr_eq(&self.me));
+        let (before, after) = {
+            let mut raw = self.base.stack.raw.lock();
+            let before = raw.len();
+            raw.retain(|socket| !socket.ptr_eq(&self.me));
+            (before, raw.len())
+        };
+        self.base.stack.raw_count.fetch_sub(before - after, Ordering::Relaxed);
         self.inbox.clear();
     }
 

@@ -73,15 +73,10 @@ impl Stack {
             "icmp6" => self.raw_table(Family::V6, true),
             "udplite" => header(Family::V4, true),
             "udplite6" => header(Family::V6, true),
-            "route" => format!(
-                "{:<127}\n",
-                "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
-            ),
+            "route" => self.route_table(),
             "if_inet6" => self.if_inet6(),
             "ipv6_route" => self.ipv6_route(),
-            "arp" => String::from(
-                "IP address       HW type     Flags       HW address            Mask     Device\n",
-            ),
+            "arp" => self.arp(),
             "igmp" | "igmp6" | "dev_mcast" => String::new(),
             "fib_trie" | "packet" | "ptype" | "protocols" => return None,
             "netlink" => String::from(
@@ -105,11 +100,17 @@ impl Stack {
             "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
         );
         for link in self.interfaces() {
-            let (bytes, packets) = (link.bytes, link.packets);
             let _ = writeln!(
                 text,
-                "{:>6}: {bytes:>7} {packets:>7}    0    0    0     0          0         0 {bytes:>8} {packets:>7}    0    0    0     0       0          0",
-                link.name
+                "{:>6}: {:>7} {:>7}    0 {:>4}    0     0          0 {:>9} {:>8} {:>7}    0 {:>4}    0     0       0          0",
+                link.name,
+                link.bytes,
+                link.packets,
+                link.dropped,
+                link.multicast,
+                link.out_bytes,
+                link.out_packets,
+                link.out_dropped,
             );
         }
         text
@@ -232,7 +233,11 @@ impl Stack {
         for link in self.interfaces() {
             for own in &link.addresses {
                 if let IpAddr::V6(ip) = own.ip {
-                    let scope = if ip.is_loopback() { 0x10 } else { 0 };
+                    let scope = match (ip.is_loopback(), ip.is_unicast_link_local()) {
+                        (true, _) => 0x10,
+                        (false, true) => 0x20,
+                        (false, false) => 0,
+                    };
                     let _ = writeln!(
                         text,
                         "{:032x} {:02x} {:02x} {scope:02x} 80 {:>8}",
@@ -247,19 +252,77 @@ impl Stack {
         text
     }
 
+    fn link_name(&self, index: u32) -> String {
+        self.interfaces()
+            .into_iter()
+            .find(|link| link.index == index)
+            .map_or_else(String::new, |link| link.name)
+    }
+
+    fn route_table(&self) -> String {
+        let heading = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+        let mut text = format!("{heading:<127}\n");
+        for route in self.routes().iter().filter(|route| route.table == 254) {
+            let IpAddr::V4(ip) = route.to.ip else { continue };
+            let word = |ip: core::net::Ipv4Addr| u32::from_ne_bytes(ip.octets());
+            let gateway = match route.gateway {
+                Some(IpAddr::V4(gateway)) => word(gateway),
+                _ => 0,
+            };
+            // RTF_UP, RTF_GATEWAY, RTF_HOST.
+            let flags = 1 | u32::from(route.gateway.is_some()) << 1 | u32::from(route.to.prefix == 32) << 2;
+            let row = format!(
+                "{}\t{:08X}\t{gateway:08X}\t{flags:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
+                self.link_name(route.device),
+                word(ip),
+                route.metric,
+                word(route.to.mask4()),
+            );
+            let _ = writeln!(text, "{row:<127}");
+        }
+        text
+    }
+
+    fn arp(&self) -> String {
+        let mut text =
+            String::from("IP address       HW type     Flags       HW address            Mask     Device\n");
+        for known in self.neighbours().iter().filter(|known| known.ip.is_ipv4()) {
+            // ATF_COM, ATF_PERM.
+            let flags = match known.state {
+                1 => 0,
+                0x80 => 6,
+                _ => 2,
+            };
+            let [a, b, c, d, e, f] = known.mac;
+            let _ = writeln!(
+                text,
+                "{:<16} 0x1         {:#x}         {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {}",
+                format!("{}", known.ip),
+                flags,
+                self.link_name(known.device)
+            );
+        }
+        text
+    }
+
     fn ipv6_route(&self) -> String {
         let mut text = String::new();
         for route in self.routes() {
             if let IpAddr::V6(ip) = route.to.ip {
-                let flags = if route.kind == 2 { 0x8020_0001u32 } else { 1 };
+                let gateway = match route.gateway {
+                    Some(IpAddr::V6(gateway)) => gateway.to_bits(),
+                    _ => 0,
+                };
+                // RTF_UP, RTF_GATEWAY; RTF_LOCAL, RTF_NONEXTHOP.
+                let flags = if route.kind == 2 { 0x8020_0001 } else { 1 | u32::from(gateway != 0) << 1 };
                 let _ = writeln!(
                     text,
-                    "{:032x} {:02x} {:032x} 00 {:032x} {:08x} 00000001 00000000 {flags:08x}       lo",
+                    "{:032x} {:02x} {:032x} 00 {gateway:032x} {:08x} 00000001 00000000 {flags:08x} {:>8}",
                     ip.to_bits(),
                     route.to.prefix,
                     0,
-                    0,
-                    route.metric
+                    route.metric,
+                    self.link_name(route.device)
                 );
             }
         }

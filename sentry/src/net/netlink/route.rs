@@ -46,19 +46,34 @@ fn link(link: &Interface, flags: u16, request: &Header, port: u32) -> Vec<u8> {
     message.put(&link.flags.to_ne_bytes()).put(&[0; 4]);
     message.attribute(3, &text(&link.name)).attribute(13, &1000u32.to_ne_bytes());
     // Operational state unknown, as loopback has it, and link mode.
-    message.attribute(16, &[0]).attribute(17, &[0]).attribute(4, &link.mtu.to_ne_bytes());
+    let operational = if link.index == LOOPBACK || link.flags & 1 == 0 { 0 } else { 6 };
+    message.attribute(16, &[operational]).attribute(17, &[0]).attribute(4, &link.mtu.to_ne_bytes());
     message.attribute(50, &0u32.to_ne_bytes()).attribute(51, &0u32.to_ne_bytes());
     message.attribute(27, &0u32.to_ne_bytes()).attribute(30, &0u32.to_ne_bytes());
     message.attribute(31, &1u32.to_ne_bytes()).attribute(32, &1u32.to_ne_bytes());
-    message.attribute(33, &[1]).attribute(6, &text("noqueue"));
+    message
+        .attribute(33, &[1])
+        .attribute(6, &text(if link.index == LOOPBACK { "noqueue" } else { "pfifo_fast" }));
     message.attribute(35, &0u32.to_ne_bytes()).attribute(39, &[0]);
-    message.attribute(1, &link.mac).attribute(2, &[0; 6]);
-    let figures = [link.packets, link.packets, link.bytes, link.bytes];
-    let wide: Vec<u8> = figures.iter().copied().chain([0; 20]).flat_map(u64::to_ne_bytes).collect();
+    let all = if link.index == LOOPBACK { [0; 6] } else { [0xff; 6] };
+    message.attribute(1, &link.mac).attribute(2, &all);
+    // Packets, bytes, errors, drops, each both ways; packets for groups.
+    let figures = [
+        link.packets,
+        link.out_packets,
+        link.bytes,
+        link.out_bytes,
+        0,
+        0,
+        link.dropped,
+        link.out_dropped,
+        link.multicast,
+    ];
+    let wide: Vec<u8> = figures.iter().copied().chain([0; 15]).flat_map(u64::to_ne_bytes).collect();
     let narrow: Vec<u8> = figures
         .iter()
         .map(|figure| u32::try_from(*figure & 0xffff_ffff).unwrap_or(0))
-        .chain([0; 20])
+        .chain([0; 15])
         .flat_map(u32::to_ne_bytes)
         .collect();
     message.attribute(23, &wide).attribute(7, &narrow);
@@ -67,12 +82,19 @@ fn link(link: &Interface, flags: u16, request: &Header, port: u32) -> Vec<u8> {
 
 fn address(link: &Interface, own: &Assigned, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_ADDR, MULTI, request, port);
-    let host = own.ip.is_loopback();
+    let scope = match own.ip {
+        _ if own.ip.is_loopback() => 254,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => 253,
+        _ => 0,
+    };
     // struct ifaddrmsg: family, prefix, flags (permanent), scope, index.
-    message.put(&[family_of(own.ip), own.prefix, 0x80, if host { 254 } else { 0 }]);
+    message.put(&[family_of(own.ip), own.prefix, 0x80, scope]);
     message.put(&link.index.to_ne_bytes()).attribute(1, &octets(own.ip));
     if own.ip.is_ipv4() {
         message.attribute(2, &octets(own.ip)).attribute(3, &text(&link.name));
+    }
+    if let Some(all) = own.broadcast().filter(|_| link.index != LOOPBACK) {
+        message.attribute(4, &all.octets());
     }
     let forever = [u32::MAX.to_ne_bytes(), u32::MAX.to_ne_bytes(), [0; 4], [0; 4]].concat();
     message.attribute(6, &forever).attribute(8, &0x80u32.to_ne_bytes());
@@ -83,13 +105,21 @@ fn route(route: &Route, flags: u16, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_ROUTE, flags, request, port);
     // struct rtmsg: family, prefixes, tos, table, protocol (kernel), scope, type, flags.
     let family = family_of(route.to.ip);
-    message.put(&[family, route.to.prefix, 0, 0, route.table, 2, route.scope, route.kind]).put(&[0; 4]);
-    message.attribute(15, &u32::from(route.table).to_ne_bytes()).attribute(1, &octets(route.to.ip));
+    message
+        .put(&[family, route.to.prefix, 0, 0, route.table, route.protocol, route.scope, route.kind])
+        .put(&[0; 4]);
+    message.attribute(15, &u32::from(route.table).to_ne_bytes());
+    if route.to.prefix > 0 {
+        message.attribute(1, &octets(route.to.ip));
+    }
     if let Some(source) = route.source {
         message.attribute(7, &octets(source));
     }
-    if family == 10 {
+    if family == 10 || route.metric != 0 {
         message.attribute(6, &route.metric.to_ne_bytes());
+    }
+    if let Some(gateway) = route.gateway {
+        message.attribute(5, &octets(gateway));
     }
     message.attribute(4, &route.device.to_ne_bytes());
     if family == 10 {
@@ -101,8 +131,12 @@ fn route(route: &Route, flags: u16, request: &Header, port: u32) -> Vec<u8> {
 fn neighbour(known: &Neighbour, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_NEIGHBOUR, MULTI, request, port);
     // struct ndmsg: family, padding, index, state (reachable), flags, type.
-    message.put(&[family_of(known.ip), 0, 0, 0]).put(&known.device.to_ne_bytes()).put(&[2, 0, 0, 1]);
-    message.attribute(1, &octets(known.ip)).attribute(2, &known.mac);
+    message.put(&[family_of(known.ip), 0, 0, 0]).put(&known.device.to_ne_bytes());
+    message.put(&known.state.to_ne_bytes()).put(&[0, 1]);
+    message.attribute(1, &octets(known.ip));
+    if known.state != 1 {
+        message.attribute(2, &known.mac);
+    }
     message.finish()
 }
 
@@ -198,8 +232,7 @@ pub(super) fn answer(
         }
         NEW_ADDR | DEL_ADDR => change_address(stack, request.kind == NEW_ADDR, body),
         NEW_LINK | SET_LINK => change_link(stack, body),
-        NEW_ROUTE => Err(Errno::ENETUNREACH),
-        DEL_ROUTE => Err(Errno::ESRCH),
+        NEW_ROUTE | DEL_ROUTE => change_route(stack, request.kind == NEW_ROUTE, body),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }
@@ -224,7 +257,12 @@ fn find_route(
     let to = to.ok_or(Errno::EINVAL)?;
     let found = stack.route_to(to).ok_or(Errno::ENETUNREACH)?;
     let bits = if to.is_ipv4() { 32 } else { 128 };
-    let exact = Route { to: Assigned { ip: to, prefix: bits }, table: 255, kind: 2, ..found };
+    let to = Assigned { ip: to, prefix: bits };
+    let exact = if found.device == LOOPBACK {
+        Route { to, table: 255, kind: 2, ..found }
+    } else {
+        Route { to, protocol: 0, scope: 0, ..found }
+    };
     Ok(Answer::One(route(&exact, 0, request, port)))
 }
 
@@ -234,9 +272,6 @@ fn change_address(stack: &dyn NetStack, adds: bool, body: &[u8]) -> Result<Answe
     let attributes = attributes(body.get(8..).unwrap_or_default());
     let find = |wanted: u16| attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value);
     let ip = find(2).or(find(1)).and_then(|value| address_in(*family, value)).ok_or(Errno::EINVAL)?;
-    if index != LOOPBACK {
-        return Err(Errno::ENODEV);
-    }
     let bits = if ip.is_ipv4() { 32 } else { 128 };
     if *prefix > bits {
         return Err(Errno::EINVAL);
@@ -247,6 +282,58 @@ fn change_address(stack: &dyn NetStack, adds: bool, body: &[u8]) -> Result<Answe
     } else {
         stack.remove_address(index, address)?;
     }
+    Ok(Answer::Done)
+}
+
+fn change_route(stack: &dyn NetStack, adds: bool, body: &[u8]) -> Result<Answer, Errno> {
+    // struct rtmsg: family, prefixes of destination and source, tos, table, protocol, scope, type, flags.
+    let [family, prefix, _, _, table, protocol, scope, kind, ..] =
+        *body.first_chunk::<12>().ok_or(Errno::EINVAL)?;
+    let attributes = attributes(body.get(12..).unwrap_or_default());
+    let find = |wanted: u16| attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value);
+    let address = |wanted: u16| find(wanted).and_then(|value| address_in(family, value));
+    let word = |wanted: u16| {
+        find(wanted).and_then(|value| value.first_chunk()).map(|bytes| u32::from_ne_bytes(*bytes))
+    };
+    let any: IpAddr = match family {
+        2 => Ipv4Addr::UNSPECIFIED.into(),
+        10 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    let to = Assigned { ip: address(1).unwrap_or(any), prefix };
+    let bits = if family == 2 { 32 } else { 128 };
+    let table = word(15).unwrap_or_else(|| u32::from(table));
+    if prefix > bits || (table != 254 && table != 0) || (adds && kind != 1) {
+        return Err(if prefix > bits { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+    }
+    let (gateway, device, metric) = (address(5), word(4), word(6));
+    if !adds {
+        let fits = |route: &Route| {
+            route.to == to
+                && gateway.is_none_or(|gateway| route.gateway == Some(gateway))
+                && device.is_none_or(|device| route.device == device)
+                && metric.is_none_or(|metric| route.metric == metric)
+        };
+        stack.remove_route(&fits)?;
+        return Ok(Answer::Done);
+    }
+    let device = match (device, gateway) {
+        (Some(device), _) => device,
+        (None, Some(gateway)) => stack.route_to(gateway).ok_or(Errno::ENETUNREACH)?.device,
+        (None, None) => return Err(Errno::ENODEV),
+    };
+    let metric = metric.unwrap_or(if family == 10 { 1024 } else { 0 });
+    stack.add_route(Route {
+        to,
+        device,
+        kind,
+        table: 254,
+        scope,
+        source: address(7),
+        metric,
+        gateway,
+        protocol,
+    })?;
     Ok(Answer::Done)
 }
 

@@ -106,10 +106,11 @@ impl Tcp {
         let to = self.base.destination(address)?;
         let (way, to) = {
             let settings = self.base.settings.lock().clone();
-            let way = self.base.stack.route(to.ip, &settings)?;
-            (way, Endpoint { ip: way.to, ..to })
+            let way = self.base.stack.route(to, &settings)?;
+            let to = Endpoint { ip: way.to, ..to };
+            (way, to)
         };
-        if way.cast != super::super::interface::Cast::Uni {
+        if way.cast != super::super::interface::Cast::Uni || way.hop.is_some() {
             return Err(Errno::ENETUNREACH.into());
         }
         {

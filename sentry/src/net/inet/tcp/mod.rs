@@ -274,6 +274,24 @@ impl Socket for Tcp {
     }
 }
 
+impl super::Stack {
+    /// Takes a segment from a card in.
+    pub(super) fn take_segment(&self, _packet: &super::ip::Inbound<'_>, _trusts: bool, _now_ns: u64) {}
+
+    /// A segment that was sent met with trouble.
+    pub(super) fn tcp_trouble(
+        &self,
+        _own: Endpoint,
+        _other: Endpoint,
+        _sequence: u32,
+        _trouble: super::ip::icmp::Trouble,
+    ) {
+    }
+
+    /// A batch of frames is over.
+    pub(super) fn end_batch(&self) {}
+}
+
 impl Expire for Tcp {
     fn expired(&self, _now_ns: u64) {
         self.connect_timed_out();

@@ -1,12 +1,14 @@
-//! UDP (udp(7)) between sockets of the sandbox: a datagram is queued at the socket that it is for.
+//! UDP (udp(7)): within the sandbox a datagram is queued at the socket that it is for; [`wire`] has the others.
 
 mod transfer;
+mod wire;
 
 use super::STATE;
 use super::base::Base;
 use super::buffer::Buffer;
 use super::datagram::Inbox;
 use super::endpoint::{Endpoint, Local};
+use super::ip::icmp::Trouble;
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
@@ -147,22 +149,38 @@ impl Udp {
         }
     }
 
-    /// An ICMP message says that nobody takes what was sent to `to`.
-    fn refused(&self, to: Endpoint) {
-        let wants = {
+    /// Something that was sent to `to` met with trouble.
+    pub(super) fn heard(&self, to: Endpoint, trouble: &Trouble) {
+        let (wants, discovers) = {
             let settings = self.base.settings.lock();
-            settings.receive_errors || settings.receive_errors6
+            if to.ip.is_ipv4() {
+                (settings.receive_errors, settings.mtu_discover)
+            } else {
+                (settings.receive_errors6, settings.mtu_discover6)
+            }
         };
-        let mut state = self.state.lock();
-        if state.remote.is_none() && !wants {
+        let too_long = trouble.errno == Errno::EMSGSIZE;
+        if too_long && discovers == 0 {
             return;
         }
-        state.error = Some(Errno::ECONNREFUSED);
+        let mut state = self.state.lock();
+        let is_told = wants || (state.remote.is_some() && (trouble.is_fatal || too_long));
+        if !is_told {
+            return;
+        }
+        state.error = Some(trouble.errno);
         drop(state);
         if wants {
-            self.inbox.push_error(Errno::ECONNREFUSED, to);
+            self.inbox.push_error(*trouble, to);
         }
         self.base.events.wake_all();
+    }
+
+    /// Nobody in this host takes what was sent to `to`.
+    fn refused(&self, to: Endpoint) {
+        let (origin, kind, code) = if to.ip.is_ipv4() { (2, 3, 3) } else { (3, 1, 4) };
+        let errno = Errno::ECONNREFUSED;
+        self.heard(to, &Trouble { errno, is_fatal: true, origin, kind, code, info: 0, offender: to.ip });
     }
 }
 
@@ -193,13 +211,15 @@ impl Socket for Udp {
         }
         let to = self.base.destination(address)?;
         let settings = self.base.settings.lock().clone();
-        let way = self.base.stack.route(to.ip, &settings)?;
+        let way = self.base.stack.route(to, &settings)?;
+        let to = Endpoint { scope: way.hop.as_ref().map_or(to.scope, |hop| hop.scope(way.to)), ..to };
         if way.cast == super::interface::Cast::Broad && !settings.broadcast {
             return Err(Errno::EACCES.into());
         }
         let mut local = self.bind_any()?;
         if local.at.ip.is_unspecified() {
             local.at.ip = way.source;
+            local.at.scope = way.hop.as_ref().map_or(0, |hop| hop.scope(way.source));
         }
         let mut state = self.state.lock();
         (state.local, state.remote) = (Some(local), Some(Endpoint { ip: way.to, ..to }));

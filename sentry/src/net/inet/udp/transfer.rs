@@ -4,6 +4,7 @@ use super::super::buffer::{self, Buffer};
 use super::super::datagram::{self, Datagram};
 use super::super::endpoint::Endpoint;
 use super::super::interface::Cast;
+use super::super::plan::Way;
 use super::super::settings::Settings;
 use super::Udp;
 use crate::abi::Errno;
@@ -54,7 +55,7 @@ impl Udp {
                 return Err(Errno::EPIPE.into());
             }
         }
-        let way = self.base.stack.route(to.ip, &settings)?;
+        let way = self.base.stack.route(to, &settings)?;
         if way.cast == Cast::Broad && !settings.broadcast {
             return Err(Errno::EACCES.into());
         }
@@ -87,7 +88,7 @@ impl Udp {
             local.at.ip
         });
         let from = Endpoint { ip: from_ip, ..local.at };
-        self.deliver(data, from, Endpoint { ip: way.to, ..to }, way.cast, &settings);
+        self.dispatch(data, from, to, &way, &settings)?;
         Ok(len)
     }
 
@@ -95,10 +96,29 @@ impl Udp {
     pub(super) fn send_pending(&self) -> Result<(), Errno> {
         let Some((to, data)) = self.state.lock().pending.take() else { return Ok(()) };
         let settings = self.base.settings.lock().clone();
-        let way = self.base.stack.route(to.ip, &settings)?;
+        let way = self.base.stack.route(to, &settings)?;
         let local = self.bind_any()?;
         let ip = if local.at.ip.is_unspecified() { way.source } else { local.at.ip };
-        self.deliver(data, Endpoint { ip, ..local.at }, Endpoint { ip: way.to, ..to }, way.cast, &settings);
+        self.dispatch(data, Endpoint { ip, ..local.at }, to, &way, &settings)
+    }
+
+    /// Sends a datagram on its way: to sockets of this host, by a card, or both.
+    fn dispatch(
+        &self,
+        data: Buffer,
+        from: Endpoint,
+        to: Endpoint,
+        way: &Way,
+        settings: &Settings,
+    ) -> Result<(), Errno> {
+        let to = Endpoint { ip: way.to, ..to };
+        if let Some(hop) = &way.hop {
+            self.send_by(hop, &data, from, to, settings)?;
+            if way.cast == Cast::Uni {
+                return Ok(());
+            }
+        }
+        self.deliver(data, from, to, way.cast, settings);
         Ok(())
     }
 
@@ -141,7 +161,7 @@ impl Udp {
     }
 
     /// A datagram came.
-    fn take_in(&self, datagram: Datagram) {
+    pub(super) fn take_in(&self, datagram: Datagram) {
         let limit = self.base.settings.lock().receive.bytes;
         if self.inbox.push(datagram, limit) {
             self.base.stack.counts.udp_received();
