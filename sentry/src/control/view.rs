@@ -133,6 +133,7 @@ impl ProcSource for View {
             "kernel/domainname" => Some(text(&self.container.namespaces.uts.names.lock().domain)),
             "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
             "kernel/random/uuid" => Some(id_text(&random_id())),
+            "fs/aio-nr" => Some(format!("{}", crate::mm::aio_requests())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
             _ => match name.strip_prefix("net/") {
                 Some(name) => self.container.net.sysctl(name),

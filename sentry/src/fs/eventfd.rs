@@ -44,6 +44,14 @@ impl EventFd {
             ino: anon::next_ino(),
         })
     }
+
+    /// Counts `count` more, as far as there is room.
+    pub fn add(&self, count: u64) {
+        let mut sum = self.count.lock();
+        *sum = sum.saturating_add(count).min(MAX);
+        drop(sum);
+        self.changed.wake_all();
+    }
 }
 
 /// Copies a value that is read whole or not at all.

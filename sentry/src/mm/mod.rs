@@ -8,6 +8,7 @@
 //! | `fault` | page faults |
 //! | `map`, `protect`, `remap`, `advise`, `locked` | the system calls of memory |
 //! | `fork`, `reverse` | copies, and what files ask of their mappers |
+//! | `aio` | contexts of asynchronous I/O |
 //! | `budget`, `limits`, `pressure` | what memory may be had, and what is done when it is short |
 //!
 //! # Locks
@@ -15,6 +16,7 @@
 //! | level | lock | protects | excludes |
 //! |---|---|---|---|
 //! | 95 | limits of an [`Mm`] | the numbers | nothing else |
+//! | 96, 97 | contexts of asynchronous I/O, a context's results | | nothing else |
 //! | 100 | state of an [`Mm`] | areas, page index, and the order of changes of its `Space` | faults against unmap, fork, protection and truncation |
 //! | 115 | reverse map of a `Mapping` | its list of mappers | |
 //! | 120 | pages of a `Mapping` | pages, size, dirtiness | |
@@ -25,6 +27,7 @@
 //! of the index.
 
 mod advise;
+mod aio;
 mod area;
 mod budget;
 mod detach;
@@ -50,6 +53,7 @@ mod zero;
 use area::Area;
 
 pub use advise::{Advice, Locked};
+pub use aio::{AioContext, AioEvent, MAX_REQUESTS as AIO_MAX_REQUESTS, requests as aio_requests};
 pub use area::{AreaFlags, MAX_AREAS, MIN_ADDRESS};
 pub use budget::{Budget, Charge, Refused, UNLIMITED};
 pub use fault::FaultError;

@@ -1,5 +1,6 @@
 //! [`Mm`]: one address space, its parts and how they are locked.
 
+use super::aio::AioTable;
 use super::area::AreaMap;
 use super::leaf::{PageIndex, Removed};
 use super::{Area, Budget, ImageLayout, Limits};
@@ -24,6 +25,7 @@ pub struct Mm {
     pub(super) space: Arc<dyn Space>,
     pub(super) limits: Shared<Limits>,
     pub(super) state: SpinLock<State>,
+    pub(super) aio: AioTable,
 }
 
 /// What an address space consists of.
@@ -96,6 +98,7 @@ impl Mm {
             space,
             limits: Shared::new(Level(95), limits),
             state: SpinLock::new(LEVEL, state),
+            aio: AioTable::new(),
         }))
     }
 

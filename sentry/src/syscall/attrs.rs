@@ -12,7 +12,7 @@ use crate::fs::lookup::Follow;
 use crate::fs::node_state::WriteAccess;
 use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Want};
-use crate::fs::{FileBody, NodeKind, TimeSpec, open};
+use crate::fs::{FileBody, NodeKind, OpenFile, TimeSpec, open};
 use crate::security::user_ns::Kind;
 use crate::user::{UserAddr, UserPtr};
 
@@ -301,7 +301,11 @@ fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysRe
 }
 
 fn fsync(cx: &mut Cx<'_>, fd: Fd) -> SysResult {
-    let file = descriptor::file(cx, fd)?;
+    sync_file(cx, &*descriptor::file(cx, fd)?)
+}
+
+/// Makes what was written last.
+pub(super) fn sync_file(cx: &Cx<'_>, file: &OpenFile) -> SysResult {
     let scope = Scope::new(cx);
     match file.body() {
         FileBody::Node(node, _) => {

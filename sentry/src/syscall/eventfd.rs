@@ -42,6 +42,16 @@ fn eventfd2(cx: &mut Cx<'_>, count: u32, flags: u32) -> SysResult {
     descriptor::number(descriptor::install(cx, EventFd::new(u64::from(count), take), flags)?)
 }
 
+/// Counts `count` more in an eventfd.
+///
+/// # Errors
+/// `EINVAL` when it is none.
+pub(super) fn add(file: &OpenFile, count: u64) -> Result<(), Errno> {
+    let FileBody::Stream(stream, _) = file.body() else { return Err(Errno::EINVAL) };
+    stream.as_any().downcast_ref::<EventFd>().ok_or(Errno::EINVAL)?.add(count);
+    Ok(())
+}
+
 fn timerfd_create(cx: &mut Cx<'_>, clock: i32, flags: u32) -> SysResult {
     if flags & !(CLOEXEC | NONBLOCK) != 0 {
         return Err(Errno::EINVAL.into());

@@ -55,6 +55,14 @@ impl At {
     fn offset(offset: i64) -> Result<Self, Errno> {
         u64::try_from(offset).map(Self::Offset).map_err(|_| Errno::EINVAL)
     }
+
+    /// Where a request for `file` reads or writes: `offset` says nothing to what has no positions.
+    pub(super) fn of_request(file: &OpenFile, offset: i64) -> Result<Self, Errno> {
+        match file.body() {
+            FileBody::Stream(stream, _) if !descriptor::takes_offsets(&**stream) => Ok(Self::Position),
+            _ => Self::offset(offset),
+        }
+    }
 }
 
 /// Brings in the page that a copy stopped at. No lock is held.
@@ -62,7 +70,7 @@ pub(super) fn resolve(cx: &Cx<'_>, fault: UserFault) -> Result<(), Errno> {
     cx.mm.resolve_fault(cx.sleeper, fault.addr, fault.access).map_err(crate::mm::FaultError::errno)
 }
 
-fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {
+pub(super) fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {
     UserSlice::new(addr, len.min(BYTES_MAX))
 }
 
@@ -436,6 +444,15 @@ fn pwritev(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, offset
     write_from(cx, &file, at, &slices(cx, vector, count)?)
 }
 
+/// Refuses `RWF_*` that are not there.
+pub(super) fn check_flags(flags: u32) -> Result<(), Errno> {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
 /// `offset` -1 means the position.
 fn at_or_position(offset: i64) -> Result<At, Errno> {
     if offset == -1 { Ok(At::Position) } else { At::offset(offset) }
@@ -454,9 +471,7 @@ fn preadv2(
     let file = readable(cx, fd)?;
     check_offset(&file, at)?;
     let slices = slices(cx, vector, count)?;
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
+    check_flags(flags)?;
     read_into(cx, &file, at, &slices)
 }
 
@@ -473,21 +488,30 @@ fn pwritev2(
     let file = writable(cx, fd)?;
     check_offset(&file, at)?;
     let slices = slices(cx, vector, count)?;
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
-    let done = if flags & RWF_APPEND != 0 && io::regular(&file).is_ok() {
+    check_flags(flags)?;
+    write_flagged(cx, &file, at, &slices, flags)
+}
+
+/// Writes as `RWF_*` say.
+pub(super) fn write_flagged(
+    cx: &Cx<'_>,
+    file: &Arc<OpenFile>,
+    at: At,
+    slices: &[UserSlice],
+    flags: u32,
+) -> SysResult {
+    let done = if flags & RWF_APPEND != 0 && io::regular(file).is_ok() {
         let scope = Scope::new(cx);
-        let (end, done) = write_regular(cx, &scope, &file, WriteAt::End, &slices)?;
+        let (end, done) = write_regular(cx, &scope, file, WriteAt::End, slices)?;
         if at == At::Position {
             *file.position.lock(cx.sleeper) = end;
         }
         done
     } else {
-        write_from(cx, &file, at, &slices)?
+        write_from(cx, file, at, slices)?
     };
     if flags & (RWF_DSYNC | RWF_SYNC) != 0
-        && let Ok((_, ops)) = io::regular(&file)
+        && let Ok((_, ops)) = io::regular(file)
     {
         let scope = Scope::new(cx);
         ops.sync(&scope.cx(cx))?;

@@ -1,6 +1,7 @@
 //! System calls: how handlers are called and what they return. Handlers live in family files.
 
 pub mod affinity;
+pub mod aio;
 mod ancillary;
 mod args;
 pub mod attrs;
@@ -22,6 +23,7 @@ pub mod ids;
 pub mod inotify;
 pub mod ioctls;
 pub mod limits;
+pub mod machine;
 pub mod memory;
 pub mod messages;
 pub mod mount_api;

@@ -17,6 +17,7 @@ use crate::security::user_ns::Kind;
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -25,6 +26,7 @@ pub const ROWS: &[Row] = &[
     row!(6, "lstat", 2, lstat, Restart::Never, Support::Full),
     row!(21, "access", 2, access, Restart::Never, Support::Full),
     row!(89, "readlink", 3, readlink, Restart::Never, Support::Full),
+    row!(136, "ustat", 2, ustat, Restart::Never, Support::Full),
     row!(137, "statfs", 2, statfs, Restart::Never, Support::Full),
     row!(138, "fstatfs", 2, fstatfs, Restart::Never, Support::Full),
     row!(262, "newfstatat", 4, newfstatat, Restart::Never, Support::Full),
@@ -195,6 +197,38 @@ fn statfs(cx: &mut Cx<'_>, path: UserAddr, to: UserPtr<Statfs>) -> SysResult {
     let scope = Scope::new(cx);
     let found = scope.find(cx, Fd(AT_FDCWD), &path, Follow::Yes)?;
     write_statfs(cx, &scope, &found.mount, to)
+}
+
+/// `struct ustat`, whose names have always been empty.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Ustat {
+    free: i32,
+    padding: u32,
+    files_free: u64,
+    names: [u8; 12],
+    end: u32,
+}
+
+/// The file system on a device, if one of the caller's mounts is of it.
+fn ustat(cx: &mut Cx<'_>, device: u32, to: UserPtr<Ustat>) -> SysResult {
+    let scope = Scope::new(cx);
+    let fs = scope.cx(cx);
+    let on_device = |mount: &Arc<Mount>| {
+        let attr = mount.superblock.root.node().and_then(|node| node.ops.attr(&fs));
+        matches!(attr, Ok(attr) if attr.dev == u64::from(device))
+    };
+    let found = scope.fs.namespace().mounts().into_iter().find(on_device).ok_or(Errno::EINVAL)?;
+    let stat = found.superblock.fs.statfs(&fs)?;
+    let wire = Ustat {
+        free: low(stat.free).cast_signed(),
+        padding: 0,
+        files_free: stat.files_free,
+        names: [0; 12],
+        end: 0,
+    };
+    cx.user().write(to, &wire)?;
+    Ok(0)
 }
 
 fn fstatfs(cx: &mut Cx<'_>, fd: Fd, to: UserPtr<Statfs>) -> SysResult {

@@ -54,6 +54,8 @@ const FAMILIES: &[&[Row]] = &[
     super::msg::ROWS,
     super::mqueue::ROWS,
     super::inotify::ROWS,
+    super::machine::ROWS,
+    super::aio::ROWS,
 ];
 
 /// The table, indexed by number.

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 /// Path below `/proc/sys`, fixed value (`None`: ask the source), permission bits. Sorted by path.
 const FILES: &[(&str, Option<&str>, u32)] = &[
-    ("fs/aio-max-nr", Some("0"), 0o444),
-    ("fs/aio-nr", Some("0"), 0o444),
+    ("fs/aio-max-nr", Some("65536"), 0o444),
+    ("fs/aio-nr", None, 0o444),
     ("fs/dentry-state", Some("0\t0\t45\t0\t0\t0"), 0o444),
     ("fs/epoll/max_user_watches", Some("131072"), 0o444),
     ("fs/file-max", Some("9223372036854775807"), 0o444),
