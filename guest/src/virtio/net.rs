@@ -292,12 +292,12 @@ impl NetPort for Net {
 
     fn try_receive(&self, frame: &mut Vec<u8>) -> Option<Offload> {
         let mut receive = self.receive.lock();
+        let before = receive.ring.position();
         let used = usize::from(receive.ring.waiting());
         if used > receive.count / 2 {
             let more = receive.count;
             receive.grow(more);
         }
-        let before = receive.ring.position();
         let offload = loop {
             match receive.take() {
                 Some(true) => {
