@@ -477,13 +477,38 @@ static void deep_fork(void)
     _exit(0);
 }
 
+static void waiting_call(void)
+{
+    char path[64], line[256] = "";
+    unsigned long numbers[9];
+    int ends[2];
+    pipe(ends);
+    pid_t child = fork();
+    if (child == 0) {
+        syscall(SYS_read, ends[0], line, 77UL);
+        _exit(0);
+    }
+    sleep_ms(200);
+    snprintf(path, sizeof path, "/proc/%d/syscall", child);
+    int file = open(path, O_RDONLY);
+    HOLDS(read(file, line, sizeof line - 1) > 0);
+    int found = sscanf(line, "%lu %lx %lx %lx %lx %lx %lx %lx %lx", numbers, numbers + 1, numbers + 2, numbers + 3,
+        numbers + 4, numbers + 5, numbers + 6, numbers + 7, numbers + 8);
+    NUMBER(found);
+    HOLDS(numbers[0] == SYS_read && (int)numbers[1] == ends[0] && numbers[2] == (unsigned long)line && numbers[3] == 77);
+    HOLDS(numbers[7] > (unsigned long)&numbers - (1 << 20) && numbers[7] < (unsigned long)&numbers + (1 << 20) && numbers[8] != 0);
+    close(file);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 static const struct test_case cases[] = {
     {"exit_codes", exit_codes}, {"killed_children", killed_children}, {"wait_family", wait_family},
     {"stop_and_continue", stop_and_continue}, {"parents", parents}, {"parent_death_signal", parent_death_signal},
     {"exec_arguments", exec_arguments}, {"exec_errors", exec_errors}, {"exec_script", exec_script},
     {"exec_large_arguments", exec_large_arguments}, {"exec_keeps", exec_keeps}, {"vfork_exec", vfork_exec},
     {"groups_and_sessions", groups_and_sessions}, {"identity", identity}, {"limits", limits}, {"names", names},
-    {"scheduling", scheduling}, {"clones", clones}, {"many_children", many_children}, {"deep_fork", deep_fork},
+    {"scheduling", scheduling}, {"clones", clones}, {"many_children", many_children}, {"deep_fork", deep_fork}, {"waiting_call", waiting_call},
 };
 
 int main(int argc, char **argv)

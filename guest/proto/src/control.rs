@@ -66,6 +66,11 @@ pub enum Request {
         /// Container id.
         id: String,
     },
+    /// What the tasks of a container are doing, as text.
+    Debug {
+        /// Container id.
+        id: String,
+    },
     /// Counters of one container.
     Stats {
         /// Container id.
@@ -284,6 +289,8 @@ pub enum Reply {
     },
     /// Answer to [`Request::Pids`].
     Pids(Vec<u32>),
+    /// Answer to [`Request::Debug`].
+    Text(String),
     /// Answer to [`Request::Stats`].
     Stats(Stats),
     /// Not done.

@@ -13,6 +13,7 @@
 //! | `view` | what proc and the cgroup files tell of a container |
 
 mod channel;
+mod debug;
 mod environment;
 mod pod;
 mod root;

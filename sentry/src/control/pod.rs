@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::stdio::{self, Streams};
-use super::{Refusal, root, start};
+use super::{Refusal, debug, root, start};
 use crate::abi::Errno;
 use crate::fs::FsCx;
 use crate::fs::fuse::Connection;
@@ -98,6 +98,7 @@ impl Pod {
                         .collect(),
                 ))
             }
+            Request::Debug { id } => Ok(Reply::Text(debug::report(cx, &self.find(&id)?.tree.cgroup))),
             Request::Stats { id } => Ok(Reply::Stats(stats(&*self.find(&id)?))),
             Request::Freeze { id, state } => {
                 self.find(&id)?.container.freeze(state);

@@ -1,7 +1,7 @@
 //! [`View`]: what proc and the cgroup files of a container tell of its tasks.
 
 use crate::abi::Errno;
-use crate::fs::proc::{ProcSource, ProcTask, SystemInfo, TaskInfo};
+use crate::fs::proc::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
@@ -364,6 +364,10 @@ impl ProcTask for Subject {
 
     fn creds(&self) -> Arc<Creds> {
         self.task.as_ref().map_or_else(|| Arc::new(Creds::root()), |task| task.creds())
+    }
+
+    fn call(&self) -> Option<(u64, Option<CallDetails>)> {
+        self.task.as_ref().and_then(|task| task.waiting_call())
     }
 
     fn may_be_seen(&self, cx: &FsCx<'_>) -> bool {

@@ -7,6 +7,7 @@
 //! Locks, outermost first: tree of the container (20), state of a process (30), handlers (34), signals of a task (38),
 //! small shared parts (58 to 60). Waking is allowed below all of them.
 
+mod call;
 pub mod clone;
 pub mod container;
 mod cpu_limit;

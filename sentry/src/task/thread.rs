@@ -1,5 +1,6 @@
 //! [`Task`]: a thread.
 
+use super::call::CallRecord;
 use super::container::{Container, Usage};
 use super::limits::Resource;
 use super::namespaces::Namespaces;
@@ -7,6 +8,7 @@ use super::process::{ExitStatus, Process};
 use super::rseq::Rseq;
 use super::schedule::Schedule;
 use super::trace::Trace;
+use crate::fs::proc::CallDetails;
 use crate::fs::stream::Caller;
 use crate::fs::{FdTable, FsContext};
 use crate::ipc::IpcNamespace;
@@ -19,7 +21,7 @@ use crate::signal::TaskSignals;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
 use bitflags::bitflags;
-use chitin_core::cpu::ExitRequest;
+use chitin_core::cpu::{ExitRequest, Regs};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::once::Once;
 use chitin_core::sleep::{Interrupt, Shared, SleepClock, Sleeper};
@@ -126,6 +128,7 @@ pub struct Task {
     /// Told when the task lets go of its memory.
     pub(super) handover: SpinLock<Option<Arc<Handover>>>,
     pub(super) sleep_clock: Arc<SleepClock>,
+    call: CallRecord,
     started_ns: u64,
     syscalls: AtomicU64,
     system_ns: AtomicU64,
@@ -182,6 +185,7 @@ impl Task {
             undo: SpinLock::new(PART_LEVEL, None),
             handover: SpinLock::new(PART_LEVEL, None),
             sleep_clock: Arc::new(SleepClock::default()),
+            call: CallRecord::default(),
             started_ns: super::now_ns(),
             syscalls: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
@@ -442,10 +446,23 @@ impl Task {
     }
 
     /// Counts a system call; returns how many there were before. Only the task itself calls it.
-    pub(crate) fn count_syscall(&self) -> u64 {
+    pub(crate) fn count_syscall(&self, number: u16) -> u64 {
+        self.call.begin(number);
         let before = self.syscalls.load(Ordering::Relaxed);
         self.syscalls.store(before + 1, Ordering::Relaxed);
         before
+    }
+
+    /// Notes what the call that it is in was given, for who looks while it waits. Only the task itself calls it.
+    pub(crate) fn describe_call(&self, regs: &Regs) {
+        self.call.describe(self.syscalls.load(Ordering::Relaxed), regs);
+    }
+
+    /// The call that it waits in; `None` when it does not sleep, or has not made one.
+    #[must_use]
+    pub fn waiting_call(&self) -> Option<(u64, Option<CallDetails>)> {
+        let sequence = self.syscalls.load(Ordering::Relaxed);
+        (sequence > 0 && !self.is_running()).then(|| self.call.get(sequence))
     }
 
     /// CPU time and calls of this thread; nothing once it has ended, for its process and container count them then.

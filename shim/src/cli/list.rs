@@ -134,6 +134,24 @@ pub(super) fn ps(namespace: &str, args: &IdArgs) -> ExitCode {
     }
 }
 
+/// `chitin debug`: what the container's tasks are doing.
+pub(super) fn debug(namespace: &str, args: &IdArgs) -> ExitCode {
+    let request = api::StatsRequest { id: args.id.clone(), ..api::StatsRequest::default() };
+    let report = Daemon::of(namespace, &args.id)
+        .and_then(|mut daemon| daemon.call_own::<api::StatsResponse>("Debug", &request));
+    match report {
+        // The service answers this one with the finished text.
+        Ok(response) => {
+            print!("{}", String::from_utf8_lossy(&response.stats.value));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            fail(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// `chitin events`: a line of JSON with counters, at intervals, until the container ends.
 pub(super) fn events(namespace: &str, args: &EventsArgs) -> ExitCode {
     let request = api::StatsRequest { id: args.id.clone(), ..api::StatsRequest::default() };

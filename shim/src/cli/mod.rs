@@ -46,6 +46,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Lists a container's processes, numbered as it sees them.
     Ps(lifecycle::IdArgs),
+    /// Tells what a container's tasks are doing: state, the call each waits in, its user stack.
+    Debug(lifecycle::IdArgs),
     /// Lists containers.
     List(list::ListArgs),
     /// Prints a container's counters at intervals.
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Delete(args) => lifecycle::delete(namespace, &args),
         Command::Exec(args) => exec::exec(namespace, &args),
         Command::Ps(args) => list::ps(namespace, &args),
+        Command::Debug(args) => list::debug(namespace, &args),
         Command::List(args) => list::list(namespace, &args),
         Command::Events(args) => list::events(namespace, &args),
         Command::Pause(args) => lifecycle::pause(namespace, &args),

@@ -307,6 +307,7 @@ fn handler(service: &str, method: &str) -> Option<(Pace, Handler)> {
         (TASK_SERVICE, "Connect") => (Pace::Quick, |task, body| call(body, |q| task.connect(q))),
         (TASK_SERVICE, "Shutdown") => (Pace::Quick, |task, body| call(body, |q| task.shutdown(q))),
         (OWN_SERVICE, "Stats") => (Pace::Slow, |task, body| call(body, |q| task.stats_json(q))),
+        (OWN_SERVICE, "Debug") => (Pace::Slow, |task, body| call(body, |q| task.debug(q))),
         (OWN_SERVICE, "Pids") => (Pace::Slow, |task, body| call(body, |q| task.guest_pids(q))),
         _ => return None,
     })

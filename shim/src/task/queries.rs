@@ -106,6 +106,19 @@ impl TaskService {
         Ok(response)
     }
 
+    /// What the container's tasks are doing, as text in the answer's `value`.
+    pub(super) fn debug(&self, request: api::StatsRequest) -> Result<api::StatsResponse, TaskError> {
+        self.state().container(&request.id)?;
+        match self.sandbox()?.control(&Request::Debug { id: request.id })? {
+            Reply::Text(text) => {
+                let mut response = api::StatsResponse::new();
+                response.stats.mut_or_insert_default().value = text.into_bytes();
+                Ok(response)
+            }
+            other => Err(unexpected("debug", &other)),
+        }
+    }
+
     fn container_stats(&self, id: String) -> Result<Stats, TaskError> {
         self.state().container(&id)?;
         match self.sandbox()?.control(&Request::Stats { id })? {

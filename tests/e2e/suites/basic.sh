@@ -131,6 +131,20 @@ lifecycle() {
     ctr task ls -q | grep -c "$id"
 }
 expect "run detached, exec, kill, delete" 0 $'RUNNING pid\nin exec\nexec: 4\npiped\nps\nmetrics\nSTOPPED\ndelete: 0\n0' eval 'lifecycle; true'
+debugged() {
+    local id
+    id=$(fresh_id)
+    limited ctr run -d --runtime "io.containerd.$RUNTIME.v2" "$IMAGE" "$id" sh -c 'sleep 1000 & while :; do :; done' || return
+    sleep 1
+    limited chitin --namespace default debug "$id"
+    limited ctr task kill -s SIGKILL "$id"
+    sleep 1
+    limited ctr container delete "$id"
+}
+if [ "$RUNTIME" = chitin ]; then
+    expect_match "debug tells of a task that waits" 0 'S "sleep" .*: in (clock_)?nanosleep\(' debugged
+    expect_match "debug tells of a task that runs" 0 'R "sh" .*: runs' debugged
+fi
 terminal() { limited script -qec "ctr run --rm -t --runtime io.containerd.$RUNTIME.v2 $IMAGE $(fresh_id) sh -c 'tty; stty size >/dev/null && echo sized'" /dev/null </dev/null | tr -d '\r'; }
 case $(terminal 2>&1) in
     *"terminal are not supported yet"*) skip "terminal" "the runtime says that it has none yet" ;;

@@ -29,7 +29,7 @@ mod status;
 mod sysctl;
 mod system;
 
-pub use source::{ProcSource, ProcTask, SystemInfo, TaskInfo};
+pub use source::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 
 use crate::fs::filesystem::{FileSystem, anonymous_device};
 use crate::fs::pseudo::PseudoFs;

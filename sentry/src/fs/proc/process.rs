@@ -63,6 +63,7 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     text("stat", 10, 0o444, |_, task| Ok(status::stat(task)));
     text("statm", 11, 0o444, |_, task| Ok(status::statm(task)));
     text("status", 12, 0o444, |cx, task| Ok(status::status(task, &cx.creds.user_ns)));
+    text("syscall", 33, 0o400, status::syscall);
     text("limits", 13, 0o444, |_, task| Ok(status::limits(task)));
     text("cmdline", 14, 0o444, memory::cmdline);
     text("environ", 15, 0o400, memory::environ);

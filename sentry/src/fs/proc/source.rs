@@ -63,6 +63,11 @@ pub trait ProcTask: Send + Sync {
     /// Credentials.
     fn creds(&self) -> Arc<Creds>;
 
+    /// The call that it waits in, with what it was given where that is known; `None` when it does not wait in one.
+    fn call(&self) -> Option<(u64, Option<CallDetails>)> {
+        None
+    }
+
     /// Whether the caller may look into its memory.
     fn may_be_seen(&self, cx: &FsCx<'_>) -> bool;
 
@@ -74,6 +79,17 @@ pub trait ProcTask: Send + Sync {
 
     /// Sets `oom_score_adj`, -1000 to 1000.
     fn set_oom_score_adj(&self, value: i32);
+}
+
+/// Arguments and user registers of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallDetails {
+    /// The six argument registers.
+    pub arguments: [u64; 6],
+    /// User stack pointer.
+    pub stack_pointer: u64,
+    /// Where the call returns to.
+    pub pc: u64,
 }
 
 /// Plain values of a task.

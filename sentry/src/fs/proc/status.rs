@@ -1,6 +1,8 @@
 //! `stat`, `statm`, `status`, `limits` and their like.
 
 use super::source::ProcTask;
+use crate::abi::Errno;
+use crate::fs::FsCx;
 use crate::mm::Usage;
 use crate::security::UserNamespace;
 use crate::security::user_ns::Kind;
@@ -211,4 +213,23 @@ pub(super) fn schedstat(task: &dyn ProcTask) -> Vec<u8> {
 pub(super) fn io() -> Vec<u8> {
     b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"
         .to_vec()
+}
+
+/// `/proc/PID/syscall`.
+pub(super) fn syscall(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    if !task.may_be_seen(cx) {
+        return Err(Errno::EPERM);
+    }
+    Ok(match task.call() {
+        Some((number, Some(details))) => {
+            let mut line = format!("{number}");
+            for argument in details.arguments {
+                let _ = write!(line, " {argument:#x}");
+            }
+            let _ = writeln!(line, " {:#x} {:#x}", details.stack_pointer, details.pc);
+            line.into_bytes()
+        }
+        // It waits in a call that says no more of itself, for a page, or not at all.
+        _ => b"running\n".to_vec(),
+    })
 }
