@@ -309,8 +309,14 @@ pub struct Stats {
     pub memory_bytes: u64,
     /// Most bytes ever charged.
     pub memory_peak_bytes: u64,
+    /// Its limit in bytes.
+    pub memory_limit_bytes: Option<u64>,
+    /// Processes killed for want of memory.
+    pub oom_kills: u64,
     /// Tasks now.
     pub pids: u32,
+    /// Most tasks there may be.
+    pub pids_limit: Option<u32>,
     /// ns in user mode.
     pub user_ns: u64,
     /// ns in the sentry on behalf of the container.

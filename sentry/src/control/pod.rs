@@ -274,7 +274,13 @@ fn stats(entry: &Entry) -> Stats {
     Stats {
         memory_bytes: entry.budget.used() * 4096,
         memory_peak_bytes: entry.budget.peak() * 4096,
+        memory_limit_bytes: match entry.budget.limit() {
+            crate::mm::UNLIMITED => None,
+            pages => Some(pages.saturating_mul(4096)),
+        },
+        oom_kills: entry.container.oom_kills(),
         pids: entry.container.pids(),
+        pids_limit: entry.container.pids_limit(),
         user_ns: usage.user_ns,
         system_ns: usage.system_ns,
         syscalls: usage.syscalls,
