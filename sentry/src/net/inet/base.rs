@@ -1,13 +1,13 @@
 //! [`Base`]: what all internet sockets have.
 
 use super::endpoint::{Endpoint, Family, Local};
-use super::settings::{Facts, Settings};
+use super::settings::{Around, Facts, Settings};
 use super::{SETTINGS, Stack};
 use crate::abi::Errno;
 use crate::net::Address;
 use crate::net::address::{AF_INET, AF_INET6};
 use crate::net::socket::SocketType;
-use crate::net::stack::Maker;
+use crate::net::stack::{Maker, NetStack};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::lock::SpinLock;
@@ -143,7 +143,23 @@ impl Base {
         is_bound: bool,
     ) -> Result<(), Errno> {
         let facts = self.facts(false, is_bound, None);
-        self.settings.lock().set(level, name, value, &facts, &self.stack.sysctls, &self.maker)
+        // Options that name an interface by index, name or address.
+        let names_link = matches!((level, name), (1, 25 | 62) | (0, 32 | 35 | 36) | (41, 17 | 20 | 21));
+        let links = if names_link { self.stack.interfaces() } else { Vec::new() };
+        let around = Around { sysctls: &self.stack.sysctls, maker: &self.maker, links: &links };
+        let before = self.settings.lock().memberships.len();
+        self.settings.lock().set(level, name, value, &facts, &around)?;
+        let joined = {
+            let settings = self.settings.lock();
+            if settings.memberships.len() > before { settings.memberships.last().copied() } else { None }
+        };
+        if let Some((IpAddr::V6(group), device)) = joined
+            && let Some(card) = self.stack.plan().card(device)
+        {
+            card.report_group(group);
+            card.flush();
+        }
+        Ok(())
     }
 
     /// An address of this socket's family for one that is not known.

@@ -13,13 +13,15 @@ pub(super) struct Buffer {
     frames: VecDeque<Frame>,
     start: usize,
     len: usize,
+    /// Bytes from `start` up to the end of what was put, some of it perhaps beyond `len`.
+    reach: usize,
     budget: Arc<Budget>,
 }
 
 impl Buffer {
     /// An empty one that `budget` pays for.
     pub(super) fn new(budget: &Arc<Budget>) -> Self {
-        Self { frames: VecDeque::new(), start: 0, len: 0, budget: budget.clone() }
+        Self { frames: VecDeque::new(), start: 0, len: 0, reach: 0, budget: budget.clone() }
     }
 
     /// Bytes.
@@ -107,12 +109,13 @@ impl Buffer {
         let len = len.min(self.len);
         self.start += len;
         self.len -= len;
+        self.reach = self.reach.saturating_sub(len);
         while self.start >= FRAME_SIZE {
             self.frames.pop_front();
             self.budget.give(1);
             self.start -= FRAME_SIZE;
         }
-        if self.len == 0 {
+        if self.len == 0 && self.reach == 0 {
             let spare = self.frames.len().saturating_sub(1);
             self.frames.truncate(1);
             self.budget.give(spare as u64);
@@ -124,7 +127,38 @@ impl Buffer {
     pub(super) fn clear(&mut self) {
         self.budget.give(self.frames.len() as u64);
         self.frames.clear();
-        (self.start, self.len) = (0, 0);
+        (self.start, self.len, self.reach) = (0, 0, 0);
+    }
+
+    /// Puts bytes at `at`, in or behind what is there: they count when [`Buffer::extend`] reaches them. Whether there was
+    /// memory for them.
+    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) -> bool {
+        let end = self.start + at + bytes.len();
+        while self.frames.len() * FRAME_SIZE < end {
+            if self.grow().is_err() {
+                return false;
+            }
+        }
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let place = self.start + at + done;
+            let Some(frame) = self.frames.get(place / FRAME_SIZE) else { return false };
+            done += frame.copy_in(place % FRAME_SIZE, rest);
+        }
+        self.reach = self.reach.max(at + bytes.len());
+        true
+    }
+
+    /// The next `len` bytes that were put count now.
+    pub(super) fn extend(&mut self, len: usize) {
+        self.len = (self.len + len).min(self.reach.max(self.len));
+    }
+
+    /// Gives the memory back, when nothing is in it.
+    pub(super) fn shrink(&mut self) {
+        if self.len == 0 && self.reach == 0 && !self.frames.is_empty() {
+            self.clear();
+        }
     }
 }
 

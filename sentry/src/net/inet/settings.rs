@@ -1,11 +1,13 @@
 //! [`Settings`]: what setsockopt(2) keeps of a socket at the levels `SOL_SOCKET`, `IPPROTO_IP` and `IPPROTO_IPV6`.
 
 use super::endpoint::{Dual, Family};
+use super::interface::{Interface, LOOPBACK, UP};
 use super::ports::Sharing;
 use super::sysctl::Sysctls;
 use crate::abi::Errno;
 use crate::net::socket::SocketType;
 use crate::net::stack::{Maker, Privilege};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,6 +53,7 @@ pub(super) struct Settings {
     pub(super) timestamps: Timestamps,
     /// `SO_BINDTODEVICE`: index, 0 for none.
     pub(super) device: u32,
+    pub(super) device_name: String,
     /// `SO_BUSY_POLL` and others that are kept without effect.
     pub(super) no_check: bool,
     pub(super) v6_only: bool,
@@ -106,6 +109,36 @@ pub(super) struct Facts {
     pub(super) error: Option<Errno>,
 }
 
+/// What is around a socket whose options are set.
+pub(super) struct Around<'a> {
+    pub(super) sysctls: &'a Sysctls,
+    pub(super) maker: &'a Maker,
+    /// The interfaces, for options that name one.
+    pub(super) links: &'a [Interface],
+}
+
+impl Around<'_> {
+    /// The interface of an index; 0 is none.
+    fn device(&self, index: i32) -> Result<u32, Errno> {
+        let wanted = u32::try_from(index).map_err(|_| Errno::ENODEV)?;
+        let known = wanted == 0 || self.links.iter().any(|link| link.index == wanted);
+        if known { Ok(wanted) } else { Err(Errno::ENODEV) }
+    }
+
+    /// The interface that has an address.
+    fn device_of(&self, ip: IpAddr) -> Option<u32> {
+        let has = |link: &&Interface| link.addresses.iter().any(|own| own.ip == ip);
+        let found = self.links.iter().find(has).map(|link| link.index);
+        found.or_else(|| ip.is_loopback().then_some(LOOPBACK))
+    }
+
+    /// The interface that groups are joined on when none is named.
+    fn default_device(&self) -> Result<u32, Errno> {
+        let up = |link: &&Interface| link.index != LOOPBACK && link.flags & UP != 0;
+        self.links.iter().find(up).map(|link| link.index).ok_or(Errno::ENODEV)
+    }
+}
+
 /// The number that an option's value holds: an int, or for options at the IP levels a byte.
 pub(super) fn number(value: &[u8]) -> Result<i32, Errno> {
     value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)
@@ -154,6 +187,7 @@ impl Settings {
             low_water: 1,
             timestamps: Timestamps::None,
             device: 0,
+            device_name: String::new(),
             no_check: false,
             v6_only: sysctls.number("ipv6/bindv6only") != 0,
             ttl: -1,
@@ -237,7 +271,8 @@ impl Settings {
             }
             18 => size(self.low_water),
             19 => 1,
-            25 => return Ok(if self.device == 1 { b"lo\0".to_vec() } else { Vec::new() }),
+            25 if self.device == 0 => return Ok(Vec::new()),
+            25 => return Ok([self.device_name.as_bytes(), b"\0"].concat()),
             29 => i32::from(self.timestamps == Timestamps::Micro),
             30 => i32::from(facts.listens),
             35 => i32::from(self.timestamps == Timestamps::Nano),
@@ -332,13 +367,12 @@ impl Settings {
         name: i32,
         value: &[u8],
         facts: &Facts,
-        sysctls: &Sysctls,
-        maker: &Maker,
+        around: &Around<'_>,
     ) -> Result<(), Errno> {
         match level {
-            SOL_SOCKET => self.set_socket(name, value, facts, sysctls, maker),
-            SOL_IP => self.set_ip(name, value, facts, maker),
-            SOL_IPV6 if facts.family == Family::V6 => self.set_ipv6(name, value, facts),
+            SOL_SOCKET => self.set_socket(name, value, facts, around),
+            SOL_IP => self.set_ip(name, value, facts, around),
+            SOL_IPV6 if facts.family == Family::V6 => self.set_ipv6(name, value, facts, around),
             _ => Err(Errno::ENOPROTOOPT),
         }
     }
@@ -348,11 +382,11 @@ impl Settings {
         name: i32,
         value: &[u8],
         facts: &Facts,
-        sysctls: &Sysctls,
-        maker: &Maker,
+        around: &Around<'_>,
     ) -> Result<(), Errno> {
+        let Around { sysctls, maker, .. } = around;
         if name == 25 {
-            return self.bind_to_device(value);
+            return self.bind_to_device(value, around);
         }
         let number = number(value)?;
         let on = number != 0;
@@ -420,10 +454,11 @@ impl Settings {
                 admin()?;
                 self.mark = number;
             }
-            62 => match number {
-                0 | 1 => self.device = number.unsigned_abs(),
-                _ => return Err(Errno::ENODEV),
-            },
+            62 => {
+                self.device = around.device(number)?;
+                let link = around.links.iter().find(|link| link.index == self.device);
+                self.device_name = link.map_or_else(String::new, |link| link.name.clone());
+            }
             // Of no effect on loopback: SO_BUSY_POLL, SO_MAX_PACING_RATE, SO_INCOMING_CPU, SO_SELECT_ERR_QUEUE.
             45..=47 | 49 => {}
             _ => return Err(Errno::ENOPROTOOPT),
@@ -431,20 +466,21 @@ impl Settings {
         Ok(())
     }
 
-    fn bind_to_device(&mut self, value: &[u8]) -> Result<(), Errno> {
+    fn bind_to_device(&mut self, value: &[u8], around: &Around<'_>) -> Result<(), Errno> {
         let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-        self.device = match name {
-            b"" => 0,
-            b"lo" => 1,
-            _ => return Err(Errno::ENODEV),
-        };
+        if name.is_empty() {
+            (self.device, self.device_name) = (0, String::new());
+            return Ok(());
+        }
+        let link = around.links.iter().find(|link| link.name.as_bytes() == name).ok_or(Errno::ENODEV)?;
+        (self.device, self.device_name) = (link.index, link.name.clone());
         Ok(())
     }
 
-    fn set_ip(&mut self, name: i32, value: &[u8], facts: &Facts, maker: &Maker) -> Result<(), Errno> {
+    fn set_ip(&mut self, name: i32, value: &[u8], facts: &Facts, around: &Around<'_>) -> Result<(), Errno> {
         match name {
-            32 => return self.set_multicast_interface(value),
-            35 | 36 => return self.change_group4(name == 35, value),
+            32 => return self.set_multicast_interface(value, around),
+            35 | 36 => return self.change_group4(name == 35, value, around),
             _ => {}
         }
         let stream = facts.kind == SocketType::Stream;
@@ -468,7 +504,7 @@ impl Settings {
             12 => self.receive_ttl = on,
             13 => self.receive_tos = on,
             15 => self.free_bind = on,
-            19 if on && maker.raw == Privilege::Denied => return Err(Errno::EPERM),
+            19 if on && around.maker.raw == Privilege::Denied => return Err(Errno::EPERM),
             19 => self.transparent = on,
             20 => self.receive_original = on,
             21 => match number {
@@ -493,32 +529,33 @@ impl Settings {
     }
 
     /// `IP_MULTICAST_IF`: an address, `struct ip_mreq` or `struct ip_mreqn`.
-    fn set_multicast_interface(&mut self, value: &[u8]) -> Result<(), Errno> {
+    fn set_multicast_interface(&mut self, value: &[u8], around: &Around<'_>) -> Result<(), Errno> {
         let (address, index) = match value.len() {
             12.. => (address4(value, 4)?, index_at(value, 8)),
             8..12 => (address4(value, 4)?, 0),
             _ => (address4(value, 0)?, 0),
         };
-        let device = match (index, address.is_loopback(), address.is_unspecified()) {
-            (0, _, true) => 0,
-            (0, true, _) | (1, ..) => 1,
-            _ => return Err(Errno::EADDRNOTAVAIL),
+        let device = match (index, address.is_unspecified()) {
+            (0, true) => 0,
+            (0, false) => around.device_of(address.into()).ok_or(Errno::EADDRNOTAVAIL)?,
+            _ => around.device(index.cast_signed()).map_err(|_| Errno::EADDRNOTAVAIL)?,
         };
         (self.multicast_device, self.multicast_address) = (device, address);
         Ok(())
     }
 
     /// `IP_ADD_MEMBERSHIP` and `IP_DROP_MEMBERSHIP`: `struct ip_mreq` or `struct ip_mreqn`.
-    fn change_group4(&mut self, joins: bool, value: &[u8]) -> Result<(), Errno> {
+    fn change_group4(&mut self, joins: bool, value: &[u8], around: &Around<'_>) -> Result<(), Errno> {
         let (group, address) = (address4(value, 0)?, address4(value, 4)?);
         let index = if value.len() >= 12 { index_at(value, 8) } else { 0 };
         if !group.is_multicast() {
             return Err(Errno::EINVAL);
         }
         // Without a route to the group, the interface must be named.
-        let device = match (index, address.is_loopback()) {
-            (1, _) | (0, true) => 1,
-            _ => return Err(Errno::ENODEV),
+        let device = match (index, address.is_unspecified()) {
+            (0, true) => around.default_device()?,
+            (0, false) => around.device_of(address.into()).ok_or(Errno::ENODEV)?,
+            _ => around.device(index.cast_signed())?,
         };
         self.change_group(joins, (IpAddr::V4(group), device))
     }
@@ -540,7 +577,7 @@ impl Settings {
         }
     }
 
-    fn set_ipv6(&mut self, name: i32, value: &[u8], facts: &Facts) -> Result<(), Errno> {
+    fn set_ipv6(&mut self, name: i32, value: &[u8], facts: &Facts, around: &Around<'_>) -> Result<(), Errno> {
         if matches!(name, 20 | 21) {
             let group: [u8; 16] =
                 value.get(..16).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EINVAL)?;
@@ -548,10 +585,11 @@ impl Settings {
             if !group.is_multicast() {
                 return Err(Errno::EINVAL);
             }
-            if index_at(value, 16) != 1 {
-                return Err(Errno::ENODEV);
-            }
-            return self.change_group(name == 20, (IpAddr::V6(group), 1));
+            let device = match index_at(value, 16) {
+                0 => around.default_device()?,
+                index => around.device(index.cast_signed())?,
+            };
+            return self.change_group(name == 20, (IpAddr::V6(group), device));
         }
         let number = number(value)?;
         let on = number != 0;
@@ -561,10 +599,7 @@ impl Settings {
                 _ => return Err(Errno::EINVAL),
             },
             17 if facts.kind == SocketType::Stream => return Err(Errno::ENOPROTOOPT),
-            17 => match number {
-                0 | 1 => self.multicast_device = number.unsigned_abs(),
-                _ => return Err(Errno::ENODEV),
-            },
+            17 => self.multicast_device = around.device(number)?,
             18 if facts.kind == SocketType::Stream => return Err(Errno::ENOPROTOOPT),
             18 => match number {
                 -1 => self.multicast_hops = 1,

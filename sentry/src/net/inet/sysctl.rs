@@ -62,7 +62,7 @@ const FILES: &[(&str, &str, Takes)] = &[
     ("ipv4/tcp_sack", "1", Takes::Nothing),
     ("ipv4/tcp_syn_retries", "6", Takes::Number(1, 127)),
     ("ipv4/tcp_synack_retries", "5", Takes::Number(0, 127)),
-    ("ipv4/tcp_syncookies", "0", Takes::Nothing),
+    ("ipv4/tcp_syncookies", "1", Takes::Nothing),
     ("ipv4/tcp_timestamps", "1", Takes::Nothing),
     ("ipv4/tcp_tw_reuse", "2", Takes::Nothing),
     ("ipv4/tcp_window_scaling", "1", Takes::Nothing),

@@ -87,7 +87,6 @@ impl Card {
             let trusts = offload.is_verified || offload.checksum_start.is_some();
             self.take_frame(&stack, frame, trusts, now_ns);
         }
-        stack.end_batch();
         self.port.flush();
         result
     }

@@ -149,7 +149,6 @@ impl Card {
     }
 
     /// Whether frames may leave checksums and segmentation to the card.
-    #[expect(dead_code, reason = "for connections over a wire, which are next")]
     pub(super) fn can_offload(&self) -> bool {
         self.port.can_offload()
     }

@@ -180,7 +180,6 @@ impl Card {
     }
 
     /// Tells `who` when there is room.
-    #[expect(dead_code, reason = "for connections over a wire, which are next")]
     pub(in super::super) fn when_room(&self, who: Weak<dyn Blocked>) {
         self.blocked.lock().push(who);
     }

@@ -231,7 +231,6 @@ impl Stack {
     }
 
     /// The hop that answers to `from` take.
-    #[expect(dead_code, reason = "for connections over a wire, which are next")]
     pub(in super::super) fn hop_back(&self, to: Endpoint, device: u32) -> Option<Hop> {
         let mut settings = Settings::new(&self.sysctls, SocketType::Raw);
         settings.device = if to.scope != 0 { device } else { 0 };

@@ -1,7 +1,11 @@
 //! A wire in memory for tests: [`Lab`] has hosts, each a [`Stack`] with one card, on one link that loses, doubles, delays and
 //! reorders frames as told. Time is the hosted platform's virtual one.
 
+mod fuzz;
 mod link;
+mod many;
+mod stream;
+mod trouble;
 mod udp;
 
 use super::card::Port;

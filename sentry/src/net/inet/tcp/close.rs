@@ -1,12 +1,20 @@
 //! The end of connections: shutdown(2), close(2), resets.
 
-use super::{Link, Phase, Tcp};
+use super::{Carrier, Link, Near, Phase, Tcp, TcpState};
 use crate::abi::Errno;
 use crate::net::socket::Shutdown;
-use alloc::sync::Arc;
 
 impl Link {
     /// Sends FIN, unless that was done. The side that does so first keeps the addresses for a while (`TIME_WAIT`).
+    fn finish(&self, socket: &Tcp) {
+        match &self.carrier {
+            Carrier::Near(near) => near.finish(socket),
+            Carrier::Wire(connection) => connection.end(),
+        }
+    }
+}
+
+impl Near {
     fn finish(&self, socket: &Tcp) {
         if self.tx.ended().0 {
             return;
@@ -28,12 +36,39 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Nobody will receive any more.
+    fn abandon(&self) {
+        match &self.carrier {
+            Carrier::Near(near) => {
+                near.rx.abandon();
+            }
+            Carrier::Wire(connection) => connection.abort(),
+        }
+    }
+
+    /// Ends the connection with a reset; what was received is gone.
+    fn abort(&self, socket: &Tcp) {
+        socket.base.stack.counts.tcp_reset();
+        match &self.carrier {
+            Carrier::Near(near) => {
+                near.rx.abandon();
+                near.end(socket, false);
+                if let Some(peer) = near.peer.upgrade() {
+                    peer.reset_by_peer();
+                }
+            }
+            Carrier::Wire(connection) => connection.abort(),
+        }
+    }
+}
+
 impl Tcp {
     pub(super) fn shut_down(&self, how: Shutdown) -> Result<(), Errno> {
         let (receive, send) = (how != Shutdown::Write, how != Shutdown::Read);
         let mut state = self.state.lock();
         let finishes = match &state.phase {
-            Phase::Listening(_) | Phase::SynSent(_) => {
+            Phase::Listening(_) | Phase::SynSent(_) | Phase::Handshake(_) => {
                 drop(state);
                 if receive {
                     self.disconnect();
@@ -41,7 +76,7 @@ impl Tcp {
                 }
                 return Ok(());
             }
-            Phase::Open(link) if !(link.tx.ended().0 && link.rx.ended().0) => link.clone(),
+            Phase::Open(link) if link.state() != TcpState::Close => link.clone(),
             _ => {
                 state.no_receive |= receive;
                 state.no_send |= send;
@@ -85,6 +120,7 @@ impl Tcp {
                     self.base.stack.tcp.remove(&(local.at, to));
                 }
             }
+            Phase::Handshake(link) => link.abort(self),
             Phase::Listening(listener) => {
                 let port = self.state.lock().local.map(|local| local.at.port);
                 if let Some(port) = port {
@@ -101,27 +137,29 @@ impl Tcp {
             }
             Phase::Open(link) => {
                 let linger = self.base.settings.lock().linger;
-                let lost = link.rx.abandon();
-                if lost || linger == (true, 0) {
-                    self.send_reset(&link);
+                let lost = match &link.carrier {
+                    Carrier::Near(near) => near.rx.abandon(),
+                    Carrier::Wire(connection) => connection.received().1 > 0,
+                };
+                let is_crowded = link.near().is_none() && self.base.stack.tcp.wire.is_crowded();
+                if lost || linger == (true, 0) || is_crowded {
+                    link.abort(self);
                     return;
                 }
-                link.finish(self);
-                if let Some(side) = link.pair.sides.get(link.index) {
-                    self.base.stack.tcp.count(side);
+                match &link.carrier {
+                    Carrier::Near(near) => {
+                        near.finish(self);
+                        if let Some(side) = near.pair.sides.get(near.index) {
+                            self.base.stack.tcp.count(side);
+                        }
+                    }
+                    Carrier::Wire(connection) => {
+                        self.base.stack.tcp.count(&connection.side);
+                        connection.orphan();
+                    }
                 }
             }
-            Phase::Over(link) => {
-                link.rx.abandon();
-            }
-        }
-    }
-
-    fn send_reset(&self, link: &Arc<Link>) {
-        link.end(self, false);
-        self.base.stack.counts.tcp_reset();
-        if let Some(peer) = link.peer.upgrade() {
-            peer.reset_by_peer();
+            Phase::Over(link) => link.abandon(),
         }
     }
 
@@ -129,8 +167,7 @@ impl Tcp {
     pub(super) fn abort(&self) {
         let phase = core::mem::replace(&mut self.state.lock().phase, Phase::Closed);
         if let Phase::Open(link) = phase {
-            link.rx.abandon();
-            self.send_reset(&link);
+            link.abort(self);
         }
     }
 
@@ -140,7 +177,8 @@ impl Tcp {
             let mut state = self.state.lock();
             let Phase::Open(link) = &state.phase else { return };
             let link = link.clone();
-            let fin = link.rx.ended().0;
+            let Some(near) = link.near() else { return };
+            let fin = near.rx.ended().0;
             state.error = Some(if fin { Errno::EPIPE } else { Errno::ECONNRESET });
             (state.no_receive, state.no_send) = (true, true);
             let old = core::mem::replace(&mut state.phase, Phase::Over(link.clone()));
@@ -148,9 +186,11 @@ impl Tcp {
             drop(old);
             link
         };
-        link.end(self, false);
-        // What this side sent and nobody read is gone with the other side.
-        link.tx.abandon();
+        if let Some(near) = link.near() {
+            near.end(self, false);
+            // What this side sent and nobody read is gone with the other side.
+            near.tx.abandon();
+        }
         self.unbind();
         self.base.events.wake_all();
     }
@@ -166,10 +206,7 @@ impl Tcp {
         };
         drop(timer);
         match phase {
-            Phase::Open(link) => {
-                link.rx.abandon();
-                self.send_reset(&link);
-            }
+            Phase::Open(link) => link.abort(self),
             other => self.leave(other),
         }
         self.unbind();

@@ -4,7 +4,7 @@ use super::super::endpoint::{Endpoint, Local};
 use super::flow::{Flow, Window};
 use super::listen::Offer;
 use super::table::{Pair, Side};
-use super::{Link, Phase, Tcp};
+use super::{Carrier, Link, Near, Phase, Tcp};
 use crate::abi::Errno;
 use crate::net::Address;
 use crate::time::Timer;
@@ -82,7 +82,9 @@ impl Tcp {
             let mut state = self.state.lock();
             match &state.phase {
                 Phase::Listening(_) => return Err(Errno::EISCONN.into()),
-                Phase::SynSent(_) | Phase::Connecting => return Err(Stop::WouldBlock),
+                Phase::SynSent(_) | Phase::Handshake(_) | Phase::Connecting => {
+                    return Err(Stop::WouldBlock);
+                }
                 Phase::Open(_) | Phase::Over(_) if !state.is_connecting => {
                     return Err(Errno::EISCONN.into());
                 }
@@ -107,10 +109,14 @@ impl Tcp {
         let (way, to) = {
             let settings = self.base.settings.lock().clone();
             let way = self.base.stack.route(to, &settings)?;
-            let to = Endpoint { ip: way.to, ..to };
+            let scope = way.hop.as_ref().map_or(0, |hop| hop.scope(way.to));
+            let to = Endpoint { ip: way.to, scope, ..to };
             (way, to)
         };
-        if way.cast != super::super::interface::Cast::Uni || way.hop.is_some() {
+        if way.hop.is_some() {
+            Timer::prepare()?;
+        }
+        if way.cast != super::super::interface::Cast::Uni {
             return Err(Errno::ENETUNREACH.into());
         }
         {
@@ -120,7 +126,12 @@ impl Tcp {
             }
             state.phase = Phase::Connecting;
         }
-        let result = self.choose_addresses(to, way.source).and_then(|()| self.establish(to));
+        let source_scope = way.hop.as_ref().map_or(0, |hop| hop.scope(way.source));
+        let source = Endpoint { ip: way.source, port: 0, scope: source_scope };
+        let result = self.choose_addresses(to, source).and_then(|()| match way.hop {
+            None => self.establish(to),
+            Some(hop) => self.begin_handshake(to, hop),
+        });
         let mut state = self.state.lock();
         if let Err(error) = result {
             if matches!(state.phase, Phase::Connecting) {
@@ -142,14 +153,14 @@ impl Tcp {
     }
 
     /// Gives the socket its own address and port for a connection to `to`.
-    fn choose_addresses(&self, to: Endpoint, source: core::net::IpAddr) -> Result<(), Errno> {
+    fn choose_addresses(&self, to: Endpoint, source: Endpoint) -> Result<(), Errno> {
         let table = &self.base.stack.tcp;
         table.expire();
         let bound = self.state.lock().local;
         let mut local = bound.unwrap_or_else(|| self.base.any(0));
         let was_any = local.at.ip.is_unspecified();
         if was_any {
-            local.at.ip = source;
+            local.at = Endpoint { port: local.at.port, ..source };
         }
         if local.at.ip.is_ipv4() != to.ip.is_ipv4() {
             return Err(if to.ip.is_ipv4() { Errno::ENETUNREACH } else { Errno::EADDRNOTAVAIL });
@@ -194,7 +205,7 @@ impl Tcp {
             return refuse();
         }
         let (child, link) = self.join(&listener, local.at, to);
-        let is_deferred = link.pair.is_deferred.load(Ordering::Relaxed);
+        let is_deferred = link.near().is_some_and(|near| near.pair.is_deferred.load(Ordering::Relaxed));
         let mut state = self.state.lock();
         let old = core::mem::replace(&mut state.phase, Phase::Open(link));
         state.timer = None;
@@ -235,21 +246,15 @@ impl Tcp {
             &self.base.events,
             &base.events,
         );
-        let child_link = Link {
-            tuple: (to, local),
-            tx: back.clone(),
-            rx: there.clone(),
-            peer: self.me.clone(),
-            pair: pair.clone(),
-            index: 1,
-        };
+        let child_link =
+            Near { tx: back.clone(), rx: there.clone(), peer: self.me.clone(), pair: pair.clone(), index: 1 };
+        let child_link = Link { tuple: (to, local), carrier: Carrier::Near(child_link) };
         let dual = base.settings.lock().dual();
         let child_local = Local { at: to, dual };
         let child = Self::with(base, Phase::Open(Arc::new(child_link)), Some(child_local), options);
         self.base.stack.tcp.replace((to, local), Arc::downgrade(&child));
-        let link =
-            Link { tuple: (local, to), tx: there, rx: back, peer: Arc::downgrade(&child), pair, index: 0 };
-        (child, Arc::new(link))
+        let near = Near { tx: there, rx: back, peer: Arc::downgrade(&child), pair, index: 0 };
+        (child, Arc::new(Link { tuple: (local, to), carrier: Carrier::Near(near) }))
     }
 
     /// The listener's queue is full: the connection comes about when there is room, or fails after a while.
@@ -310,11 +315,21 @@ impl Tcp {
 
 impl super::super::base::Base {
     /// What a socket takes at first, and at most.
-    fn receive_window(&self) -> Window {
+    pub(super) fn receive_window(&self) -> Window {
         let size = self.settings.lock().receive;
         let half = size.bytes / 2;
         let most = if size.is_fixed { half } else { self.stack.sysctls.triple("ipv4/tcp_rmem")[2] / 2 };
         Window { bytes: half, most: most.max(half) }
+    }
+
+    /// What a connection over a wire may hold to send: it grows with what the path takes.
+    pub(super) fn wire_send_window(&self) -> Window {
+        let size = self.settings.lock().send;
+        if size.is_fixed {
+            return Window { bytes: size.bytes / 2, most: size.bytes / 2 };
+        }
+        let most = self.stack.sysctls.triple("ipv4/tcp_wmem")[2] / 2;
+        Window { bytes: (size.bytes.max(128 << 10)).min(most), most }
     }
 
     /// What a socket may have under way beyond that.

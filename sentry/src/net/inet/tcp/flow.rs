@@ -65,9 +65,7 @@ pub(super) enum Sent {
 /// Figures of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
-    /// Bytes that wait.
-    pub(super) waiting: usize,
-    /// Of these, bytes beyond the receiver's window.
+    /// Bytes that wait beyond the receiver's window.
     pub(super) unsent: usize,
     /// Bytes that went in.
     pub(super) written: u64,
@@ -241,7 +239,6 @@ impl Flow {
     pub(super) fn figures(&self) -> Figures {
         let state = self.state.lock();
         Figures {
-            waiting: state.buffer.len(),
             unsent: state.buffer.len().saturating_sub(state.receive.bytes),
             written: state.written,
             window: state.receive.bytes,

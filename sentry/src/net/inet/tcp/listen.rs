@@ -3,6 +3,7 @@
 //! Connections that nobody accepted yet wait in `queue`, one more than the backlog says at most. Sockets that connect
 //! while it is full wait in `syns` until there is room, as on Linux they would by sending their SYN again.
 
+use super::wire::Requests;
 use super::{Phase, Tcp};
 use crate::abi::Errno;
 use crate::wait::Stop;
@@ -17,6 +18,8 @@ pub(super) struct Listener {
     /// Connections that no bytes came over yet (`TCP_DEFER_ACCEPT`).
     deferred: Vec<Arc<Tcp>>,
     syns: VecDeque<Weak<Tcp>>,
+    /// Connections over wires that are half open.
+    pub(super) requests: Requests,
 }
 
 /// What became of a connection that a listener was offered.
@@ -34,7 +37,7 @@ impl Listener {
         self.queue.len()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.queue.len() + self.deferred.len() > self.backlog
     }
 
@@ -65,11 +68,17 @@ impl Tcp {
             Some(port) => port,
             None => self.bind_any()?,
         };
+        crate::time::Timer::prepare()?;
         if !self.base.stack.tcp.ports.lock().listen(port, &self.me) {
             return Err(Errno::EADDRINUSE);
         }
-        let listener =
-            Listener { backlog, queue: VecDeque::new(), deferred: Vec::new(), syns: VecDeque::new() };
+        let listener = Listener {
+            backlog,
+            queue: VecDeque::new(),
+            deferred: Vec::new(),
+            syns: VecDeque::new(),
+            requests: Requests::default(),
+        };
         let mut state = self.state.lock();
         (state.no_receive, state.no_send) = (false, false);
         let old = core::mem::replace(&mut state.phase, Phase::Listening(listener));

@@ -1,9 +1,9 @@
-//! TCP (tcp(7)) between sockets of the sandbox.
+//! TCP (tcp(7)).
 //!
-//! A connection is a [`Link`] at each of two sockets: two [`flow::Flow`]s, one for each direction, and a [`table::Pair`]
-//! that says how far it has ended. Nothing is lost or delayed between them, so there are no segments, no acknowledgements and
-//! no retransmission; what programs can see of the protocol's states is kept as Linux shows it. A connection over a wire
-//! will be another kind of link with the same two flows, filled and drained by segments.
+//! A connection is a [`Link`] at each of its sockets. Within the sandbox that is two [`flow::Flow`]s, one for each direction,
+//! and a [`table::Pair`] that says how far it has ended ([`Near`]). Nothing is lost or delayed between them, so there are no
+//! segments, no acknowledgements and no retransmission; what programs can see of the protocol's states is kept as Linux
+//! shows it. To other hosts it is a [`wire::Connection`], with all of these.
 
 mod close;
 mod connect;
@@ -12,6 +12,7 @@ mod listen;
 mod options;
 mod table;
 mod transfer;
+mod wire;
 
 use super::STATE;
 use super::base::Base;
@@ -33,10 +34,24 @@ use listen::Listener;
 use options::Options;
 pub(super) use table::Table;
 use table::{Pair, Tuple};
+use wire::Connection;
+#[cfg(test)]
+pub(super) use wire::Engine;
 
 /// One side of a connection.
 struct Link {
     tuple: Tuple,
+    carrier: Carrier,
+}
+
+/// What carries a connection's bytes.
+enum Carrier {
+    Near(Near),
+    Wire(Arc<Connection>),
+}
+
+/// One side of a connection within the sandbox.
+struct Near {
     /// What this side sends, and what it receives.
     tx: Arc<Flow>,
     rx: Arc<Flow>,
@@ -54,6 +69,8 @@ enum Phase {
     Connecting,
     /// The listener has no room yet: until when it is tried.
     SynSent(Endpoint),
+    /// SYN was sent over a wire.
+    Handshake(Arc<Link>),
     Listening(Listener),
     /// Connected, or half closed.
     Open(Arc<Link>),
@@ -67,11 +84,15 @@ enum Phase {
 pub(super) enum TcpState {
     Established = 1,
     SynSent = 2,
+    SynReceived = 3,
+    FinWait1 = 4,
     FinWait2 = 5,
     TimeWait = 6,
     Close = 7,
     CloseWait = 8,
+    LastAck = 9,
     Listen = 10,
+    Closing = 11,
 }
 
 struct State {
@@ -129,9 +150,9 @@ impl Tcp {
         match &state.phase {
             Phase::Open(link) | Phase::Over(link) => {
                 let (own, peer) = link.tuple;
-                let unsent = link.tx.figures().unsent;
-                (own, peer, state.tcp_state(), unsent, link.rx.figures().waiting)
+                (own, peer, state.tcp_state(), link.unsent(), link.received().1)
             }
+            Phase::Handshake(link) => (link.tuple.0, link.tuple.1, state.tcp_state(), 0, 0),
             Phase::Listening(listener) => {
                 (local, unspecified, TcpState::Listen, listener.backlog, listener.waiting())
             }
@@ -154,18 +175,18 @@ impl Tcp {
                 mask.set(readable, listener.waiting() > 0);
                 return mask;
             }
-            Phase::SynSent(_) | Phase::Connecting => return mask,
+            Phase::SynSent(_) | Phase::Handshake(_) | Phase::Connecting => return mask,
             Phase::Closed => (None, true),
             Phase::Open(link) => (Some(link), false),
             Phase::Over(link) => (Some(link), true),
         };
-        let (fin, waiting) = link.map_or((false, 0), |link| link.rx.ended());
+        let (fin, waiting) = link.map_or((false, 0), |link| link.received());
         let ended = state.no_receive || fin;
         mask.set(PollMask::HUP, is_over || (ended && state.no_send));
         mask.set(readable | PollMask::RDHUP, ended);
         let low_water = self.base.settings.lock().low_water;
         mask.set(readable, ended || (waiting > 0 && waiting >= low_water));
-        let can_send = state.no_send || link.is_none_or(|link| link.tx.is_writable());
+        let can_send = state.no_send || link.is_none_or(|link| link.is_writable());
         mask.set(writable, can_send);
         mask
     }
@@ -177,12 +198,7 @@ impl State {
             Phase::Closed | Phase::Connecting | Phase::Over(_) => TcpState::Close,
             Phase::SynSent(_) => TcpState::SynSent,
             Phase::Listening(_) => TcpState::Listen,
-            Phase::Open(link) => match (link.tx.ended().0, link.rx.ended().0) {
-                (false, false) => TcpState::Established,
-                (true, false) => TcpState::FinWait2,
-                (false, true) => TcpState::CloseWait,
-                (true, true) => TcpState::Close,
-            },
+            Phase::Open(link) | Phase::Handshake(link) => link.state(),
         }
     }
 
@@ -190,6 +206,59 @@ impl State {
         match &self.phase {
             Phase::Open(link) | Phase::Over(link) => Some(link),
             _ => None,
+        }
+    }
+}
+
+impl Link {
+    fn near(&self) -> Option<&Near> {
+        match &self.carrier {
+            Carrier::Near(near) => Some(near),
+            Carrier::Wire(_) => None,
+        }
+    }
+
+    /// Whether it is that connection's.
+    fn is(&self, connection: &Connection) -> bool {
+        matches!(&self.carrier, Carrier::Wire(own) if core::ptr::eq(Arc::as_ptr(own), connection))
+    }
+
+    fn state(&self) -> TcpState {
+        match &self.carrier {
+            Carrier::Near(near) => match (near.tx.ended().0, near.rx.ended().0) {
+                (false, false) => TcpState::Established,
+                (true, false) => TcpState::FinWait2,
+                (false, true) => TcpState::CloseWait,
+                (true, true) => TcpState::Close,
+            },
+            Carrier::Wire(connection) => match connection.state() {
+                // The socket is not what waits.
+                TcpState::TimeWait => TcpState::Close,
+                state => state,
+            },
+        }
+    }
+
+    /// Whether the other side has ended it, and bytes that wait to be received.
+    fn received(&self) -> (bool, usize) {
+        match &self.carrier {
+            Carrier::Near(near) => near.rx.ended(),
+            Carrier::Wire(connection) => connection.received(),
+        }
+    }
+
+    /// Bytes that the other side does not have yet.
+    fn unsent(&self) -> usize {
+        match &self.carrier {
+            Carrier::Near(near) => near.tx.figures().unsent,
+            Carrier::Wire(connection) => connection.unsent().0,
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        match &self.carrier {
+            Carrier::Near(near) => near.tx.is_writable(),
+            Carrier::Wire(connection) => connection.is_writable(),
         }
     }
 }
@@ -242,9 +311,7 @@ impl Socket for Tcp {
 
     fn peer(&self) -> Result<Address, Errno> {
         match &self.state.lock().phase {
-            Phase::Open(link) if !(link.tx.ended().0 && link.rx.ended().0) => {
-                Ok(self.base.family.show(link.tuple.1))
-            }
+            Phase::Open(link) if link.state() != TcpState::Close => Ok(self.base.family.show(link.tuple.1)),
             _ => Err(Errno::ENOTCONN),
         }
     }
@@ -274,26 +341,9 @@ impl Socket for Tcp {
     }
 }
 
-impl super::Stack {
-    /// Takes a segment from a card in.
-    pub(super) fn take_segment(&self, _packet: &super::ip::Inbound<'_>, _trusts: bool, _now_ns: u64) {}
-
-    /// A segment that was sent met with trouble.
-    pub(super) fn tcp_trouble(
-        &self,
-        _own: Endpoint,
-        _other: Endpoint,
-        _sequence: u32,
-        _trouble: super::ip::icmp::Trouble,
-    ) {
-    }
-
-    /// A batch of frames is over.
-    pub(super) fn end_batch(&self) {}
-}
-
 impl Expire for Tcp {
-    fn expired(&self, _now_ns: u64) {
+    fn expired(&self, now_ns: u64) {
         self.connect_timed_out();
+        self.requests_due(now_ns);
     }
 }

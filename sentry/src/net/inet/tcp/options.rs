@@ -1,7 +1,11 @@
 //! Options and commands of TCP sockets (tcp(7)).
 
+use super::super::base::Base;
+use super::super::endpoint::Family;
 use super::connect::AUTO_SEND;
-use super::{Phase, Tcp, TcpState};
+use super::flow::Window;
+use super::wire::{Algorithm, Tuning};
+use super::{Carrier, Link, Phase, Tcp, TcpState};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::user::{UserAddr, UserPtr};
@@ -67,6 +71,60 @@ impl Default for Options {
     }
 }
 
+/// What options say of a connection over a wire.
+pub(super) fn tuning(options: &Options, base: &Base) -> Tuning {
+    const SECOND: u64 = 1_000_000_000;
+    let default = |name: &str| i32::try_from(base.stack.sysctls.number(name)).unwrap_or(i32::MAX);
+    let pick =
+        |own: Option<i32>, name: &str| u64::try_from(own.unwrap_or_else(|| default(name))).unwrap_or(0);
+    let settings = base.settings.lock().clone();
+    let keep_alive = settings.keep_alive.then(|| {
+        let probes = u32::try_from(pick(options.keep_count, "ipv4/tcp_keepalive_probes")).unwrap_or(9);
+        let idle_ns = pick(options.keep_idle, "ipv4/tcp_keepalive_time") * SECOND;
+        (idle_ns, pick(options.keep_interval, "ipv4/tcp_keepalive_intvl") * SECOND, probes)
+    });
+    let linger = match options.linger2 {
+        ..0 => 0,
+        60 => u64::try_from(default("ipv4/tcp_fin_timeout")).unwrap_or(60),
+        seconds => u64::try_from(seconds).unwrap_or(60),
+    };
+    let byte = |value: i32, none: u8| u8::try_from(value).unwrap_or(none);
+    let is_v6 = base.family == Family::V6;
+    Tuning {
+        no_delay: options.no_delay,
+        cork: options.cork,
+        quick_ack: options.quick_ack,
+        keep_alive,
+        user_timeout_ns: u64::try_from(options.user_timeout).unwrap_or(0) * 1_000_000,
+        fin_timeout_ns: linger * SECOND,
+        syn_retries: u32::try_from(pick(options.syn_count, "ipv4/tcp_syn_retries")).unwrap_or(6),
+        max_segment: usize::try_from(options.max_segment).unwrap_or(0),
+        window_clamp: usize::try_from(options.window_clamp).unwrap_or(0),
+        algorithm: if options.congestion == "reno" { Algorithm::Reno } else { Algorithm::Cubic },
+        ttl: byte(if is_v6 { settings.hops } else { settings.ttl }, 64),
+        tos: byte(if is_v6 { settings.traffic_class } else { settings.tos } & 0xfc, 0),
+        not_sent_low_water: usize::try_from(options.not_sent_low_water).unwrap_or(0),
+    }
+}
+
+impl Link {
+    /// Bytes of a segment, over a wire.
+    fn mss(&self) -> i32 {
+        match &self.carrier {
+            Carrier::Near(_) => LOOPBACK_MSS.cast_signed(),
+            Carrier::Wire(connection) => i32::try_from(connection.mss()).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Bytes that were not sent yet.
+    fn not_sent(&self) -> usize {
+        match &self.carrier {
+            Carrier::Near(near) => near.tx.figures().unsent,
+            Carrier::Wire(connection) => connection.unsent().1,
+        }
+    }
+}
+
 impl Tcp {
     pub(super) fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
         if level == SOL_TCP {
@@ -77,7 +135,8 @@ impl Tcp {
             let error = if (level, name) == (SOL_SOCKET, SO_ERROR) { state.error.take() } else { None };
             (matches!(state.phase, Phase::Listening(_)), error)
         };
-        if (level, name) == (SOL_SOCKET, SO_SNDBUF) && self.state.lock().link().is_some() {
+        let is_near = self.state.lock().link().is_some_and(|link| link.near().is_some());
+        if (level, name) == (SOL_SOCKET, SO_SNDBUF) && is_near {
             let size = self.base.settings.lock().send;
             let bytes = if size.is_fixed { size.bytes } else { size.bytes.max(AUTO_SEND) };
             return Ok(i32::try_from(bytes).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
@@ -93,6 +152,9 @@ impl Tcp {
         let value = match name {
             1 => i32::from(options.no_delay),
             2 => match (&state.phase, options.max_segment) {
+                (Phase::Open(link), _) if link.near().is_none() => {
+                    return Ok(link.mss().to_ne_bytes().to_vec());
+                }
                 (Phase::Open(_), 0) => LOOPBACK_MSS.cast_signed(),
                 (_, 0) => DEFAULT_MSS,
                 (_, segment) => segment,
@@ -131,7 +193,12 @@ impl Tcp {
         let state = self.state.lock();
         let tcp_state = state.tcp_state();
         let link = state.link().cloned();
+        let shaking = if let Phase::Handshake(link) = &state.phase { Some(link.clone()) } else { None };
         drop(state);
+        if let Some(Carrier::Wire(connection)) = link.as_ref().or(shaking.as_ref()).map(|link| &link.carrier)
+        {
+            return connection.info();
+        }
         let mut info = vec![0; 232];
         let mut put = |at: usize, bytes: &[u8]| {
             if let Some(to) = info.get_mut(at..at + bytes.len()) {
@@ -146,7 +213,7 @@ impl Tcp {
         let (mss, rmss) = if link.is_some() { (32_768u32, 536u32) } else { (536, 0) };
         put(16, &mss.to_ne_bytes());
         put(20, &rmss.to_ne_bytes());
-        if let Some(link) = link {
+        if let Some(link) = link.as_ref().and_then(|link| link.near()) {
             let (tx, rx) = (link.tx.figures(), link.rx.figures());
             let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_ne_bytes();
             // Time stamps, SACK and window scaling are what Linux agrees on with itself.
@@ -192,18 +259,32 @@ impl Tcp {
                 let settings = self.base.settings.lock();
                 (settings.receive, settings.send)
             };
-            if let Some(link) = link.filter(|_| matches!(name, SO_SNDBUF | SO_RCVBUF | 32 | 33)) {
-                if send.is_fixed {
-                    link.tx.resize(|_, window| window.bytes = send.bytes / 2);
-                }
-                if receive.is_fixed {
-                    link.rx.resize(|window, _| {
-                        // A window that was offered is not taken back.
+            if let Some(link) = link.as_ref().filter(|_| matches!(name, SO_SNDBUF | SO_RCVBUF | 32 | 33)) {
+                // A window that was offered is not taken back.
+                let receives = |window: &mut Window| {
+                    if receive.is_fixed {
                         window.most = receive.bytes / 2;
                         window.bytes = window.bytes.max(window.most);
-                    });
+                    }
+                };
+                let sends = |window: &mut Window| {
+                    if send.is_fixed {
+                        window.bytes = send.bytes / 2;
+                    }
+                };
+                match &link.carrier {
+                    Carrier::Near(near) => {
+                        near.tx.resize(|_, window| sends(window));
+                        near.rx.resize(|window, _| receives(window));
+                    }
+                    Carrier::Wire(connection) => connection.resize(|receive, send| {
+                        receives(receive);
+                        sends(send);
+                        send.most = send.most.min(send.bytes.max(1));
+                    }),
                 }
             }
+            self.tell_connection();
             self.base.events.wake_all();
         }
         Ok(())
@@ -229,6 +310,7 @@ impl Tcp {
                 _ => return Err(Errno::ENOENT),
             };
             self.state.lock().options.congestion = known;
+            self.tell_connection();
             return Ok(());
         }
         let number = super::super::settings::number(value)?;
@@ -268,7 +350,21 @@ impl Tcp {
             31 => return Err(Errno::ENOENT),
             _ => return Err(Errno::ENOPROTOOPT),
         }
+        drop(state);
+        self.tell_connection();
         Ok(())
+    }
+
+    /// Tells a connection over a wire what options say now.
+    fn tell_connection(&self) {
+        let connection = {
+            let state = self.state.lock();
+            match state.link().map(|link| &link.carrier) {
+                Some(Carrier::Wire(connection)) => connection.clone(),
+                _ => return,
+            }
+        };
+        connection.tune(self.tuning());
     }
 
     pub(super) fn control(&self, cx: &IoctlCx<'_>, command: u32, argument: u64) -> Result<usize, Errno> {
@@ -278,8 +374,9 @@ impl Tcp {
         };
         let value = match command {
             FIONREAD | TIOCOUTQ | SIOCOUTQNSD if listens => return Err(Errno::EINVAL),
-            FIONREAD => link.map_or(0, |link| link.rx.figures().waiting),
-            TIOCOUTQ | SIOCOUTQNSD => link.map_or(0, |link| link.tx.figures().unsent),
+            FIONREAD => link.map_or(0, |link| link.received().1),
+            TIOCOUTQ => link.map_or(0, |link| link.unsent()),
+            SIOCOUTQNSD => link.map_or(0, |link| link.not_sent()),
             SIOCATMARK => 0,
             _ => return self.base.stack.interface_ioctl(cx, self.base.maker.admin, command, argument),
         };

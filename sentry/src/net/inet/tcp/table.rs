@@ -4,6 +4,7 @@ use super::super::endpoint::Endpoint;
 use super::super::ports::{Ports, Rule, Sharing};
 use super::super::{INNER_TABLE, TABLE};
 use super::Tcp;
+use super::wire::Connections;
 use alloc::collections::VecDeque;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
@@ -38,6 +39,8 @@ pub(in super::super) struct Table {
     pub(super) ports: SpinLock<Ports<Tcp>>,
     connections: SpinLock<HashMap<Tuple, Weak<Tcp>>>,
     ended: SpinLock<Ended>,
+    /// Connections to other hosts.
+    pub(in super::super) wire: Connections,
 }
 
 /// What one side of a connection keeps in the table.
@@ -89,6 +92,7 @@ impl Table {
             ports: SpinLock::new(TABLE, Ports::new(Rule::Tcp)),
             connections: SpinLock::new(INNER_TABLE, HashMap::new()),
             ended: SpinLock::new(TABLE, Ended::default()),
+            wire: Connections::new(),
         }
     }
 
@@ -153,10 +157,11 @@ impl Table {
         self.connections.lock().remove(tuple);
     }
 
-    /// A side of a connection is over; with `waits` its addresses stay taken for a while. `most` limits how many do.
-    pub(super) fn end(&self, side: &Side, waits: bool, most: usize) {
+    /// A side of a connection is over; with `waits` its addresses stay taken for a while. `most` limits how many do. Whether
+    /// they stay.
+    pub(super) fn end(&self, side: &Side, waits: bool, most: usize) -> bool {
         if side.is_over.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         self.remove(&side.tuple);
         let counted = side.is_counted.load(Ordering::Acquire);
@@ -173,6 +178,7 @@ impl Table {
             self.ports.lock().remove_connection(side.tuple.0, side.sharing);
         }
         self.expire();
+        waits
     }
 
     /// A socket that owned its port is closed, its connection goes on: it is counted from now on.

@@ -1,7 +1,8 @@
 //! Sending and receiving.
 
 use super::flow::{Sent, Taking};
-use super::{Link, Phase, Tcp};
+use super::table::Tuple;
+use super::{Carrier, Link, Near, Phase, Tcp};
 use crate::abi::Errno;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing};
 use crate::user::{IoReader, IoWriter};
@@ -24,7 +25,7 @@ impl Tcp {
         }
         match &state.phase {
             Phase::Open(link) => Ok(link.clone()),
-            Phase::SynSent(_) | Phase::Connecting => Err(Stop::WouldBlock),
+            Phase::SynSent(_) | Phase::Handshake(_) | Phase::Connecting => Err(Stop::WouldBlock),
             Phase::Closed | Phase::Listening(_) | Phase::Over(_) => Err(Errno::EPIPE.into()),
         }
     }
@@ -37,7 +38,17 @@ impl Tcp {
         if from.remaining() == 0 {
             return Ok(0);
         }
-        let sent = match link.tx.send(from)? {
+        let near = match &link.carrier {
+            Carrier::Near(near) => near,
+            Carrier::Wire(connection) => {
+                let more = message.flags.contains(MsgFlags::MORE);
+                return match connection.send(from, more)? {
+                    Sent::Bytes(sent) => Ok(sent),
+                    Sent::Refused => Err(self.state.lock().error.take().unwrap_or(Errno::EPIPE).into()),
+                };
+            }
+        };
+        let sent = match near.tx.send(from)? {
             Sent::Bytes(sent) => sent,
             Sent::Refused => {
                 self.reset_by_peer();
@@ -45,20 +56,19 @@ impl Tcp {
             }
         };
         self.base.stack.loopback.count(1, sent as u64);
-        if link.pair.is_deferred.load(Ordering::Relaxed)
-            && link.pair.is_deferred.swap(false, Ordering::AcqRel)
+        if near.pair.is_deferred.load(Ordering::Relaxed)
+            && near.pair.is_deferred.swap(false, Ordering::AcqRel)
         {
-            self.end_deferral(&link);
+            self.end_deferral(link.tuple, near);
         }
         Ok(sent)
     }
 
     /// The first bytes of a connection that its listener was not told of.
-    fn end_deferral(&self, link: &Link) {
-        let (own, to) = link.tuple;
+    fn end_deferral(&self, (own, to): Tuple, near: &Near) {
         let listener = self.base.stack.tcp.ports.lock().find(to, own, usize::from(own.port));
         if let Some(listener) = listener.and_then(|listener| listener.upgrade()) {
-            listener.promote(&link.peer);
+            listener.promote(&near.peer);
         }
     }
 
@@ -84,7 +94,10 @@ impl Tcp {
             (false, false) => Taking::Copy,
         };
         let received = match &link {
-            Some(link) => link.rx.receive(to, taking),
+            Some(link) => match &link.carrier {
+                Carrier::Near(near) => near.rx.receive(to, taking),
+                Carrier::Wire(connection) => connection.receive(to, taking),
+            },
             None => Err(Stop::WouldBlock),
         };
         match received {

@@ -94,7 +94,8 @@ impl Udp {
 
     /// Whether it takes what comes by an interface (`SO_BINDTODEVICE`).
     fn hears(&self, device: u32) -> bool {
-        matches!(self.base.settings.lock().device, 0) || self.base.settings.lock().device == device
+        let own = self.base.settings.lock().device;
+        own == 0 || own == device
     }
 }
 
