@@ -45,6 +45,8 @@ pub(super) struct Way {
 pub(super) struct Hop {
     pub(super) card: Arc<Card>,
     pub(super) next: IpAddr,
+    /// Whether all hosts of the link are meant.
+    pub(super) cast: Cast,
 }
 
 impl Hop {
@@ -159,12 +161,12 @@ impl Plan {
             let card = self.card(route.device)?.clone();
             let next = route.gateway.unwrap_or(ip);
             let source = route.source.or_else(|| source_on(&card, ip, next))?;
-            return Some((Hop { card, next }, source));
+            return Some((Hop { card, next, cast: Cast::Uni }, source));
         }
         // An interface that was named needs no route, as on Linux.
         let card = self.card(device).filter(|card| card.is_up())?.clone();
         let source = source_on(&card, ip, ip)?;
-        Some((Hop { card, next: ip }, source))
+        Some((Hop { card, next: ip, cast: Cast::Uni }, source))
     }
 }
 
@@ -264,7 +266,7 @@ impl Stack {
             _ => Cast::Uni,
         };
         let next = if cast == Cast::Broad { to } else { hop.next };
-        Ok(Way { to, source, cast, hop: Some(Hop { next, ..hop }) })
+        Ok(Way { to, source, cast, hop: Some(Hop { next, cast, ..hop }) })
     }
 
     fn route_group(&self, plan: &Plan, to: IpAddr, device: u32, settings: &Settings) -> Result<Way, Errno> {
@@ -276,9 +278,9 @@ impl Stack {
         let hop = plan.hop(to, device).or_else(|| {
             // Groups of IPv6 have a route over every interface.
             let card = plan.cards.iter().find(|card| card.is_up()).filter(|_| to.is_ipv6())?;
-            Some((Hop { card: card.clone(), next: to }, source_on(card, to, to)?))
+            Some((Hop { card: card.clone(), next: to, cast: Cast::Multi }, source_on(card, to, to)?))
         });
         let (hop, source) = hop.ok_or(Errno::ENETUNREACH)?;
-        Ok(Way { to, source, cast: Cast::Multi, hop: Some(Hop { next: to, ..hop }) })
+        Ok(Way { to, source, cast: Cast::Multi, hop: Some(Hop { next: to, cast: Cast::Multi, ..hop }) })
     }
 }

@@ -118,16 +118,15 @@ impl Stack {
 
     pub(super) fn tcp_entries(&self) -> alloc::vec::Vec<Entry> {
         let mut lines = alloc::vec::Vec::new();
-        let mut seen = alloc::vec::Vec::new();
+        let mut seen = alloc::collections::BTreeSet::new();
         let connections = self.tcp.connections();
         let sockets =
             self.tcp.bound().into_iter().chain(connections.iter().map(|(_, socket)| socket.clone()));
         for socket in sockets.filter_map(|socket| socket.upgrade()) {
             let identity = Arc::as_ptr(&socket).addr();
-            if seen.contains(&identity) {
+            if !seen.insert(identity) {
                 continue;
             }
-            seen.push(identity);
             let (local, remote, state, send, receive) = socket.describe();
             if state == TcpState::Close {
                 continue;
@@ -142,6 +141,25 @@ impl Stack {
                 user: socket.base.maker.creds.uid,
                 ino: socket.base.ino(),
                 timer: (0, 0),
+                drops: 0,
+            });
+        }
+        for connection in self.tcp.wire.all() {
+            // Connections that go on without a socket.
+            let Some((state, send)) = connection.as_orphan() else { continue };
+            let (local, remote) = connection.tuple();
+            let family = if local.ip.is_ipv4() { 2 } else { 10 };
+            let (state, timer) = (state as u8, (1, 0));
+            lines.push(Entry {
+                family,
+                local,
+                remote,
+                state,
+                send,
+                receive: 0,
+                user: 0,
+                ino: 0,
+                timer,
                 drops: 0,
             });
         }

@@ -3,7 +3,7 @@
 //! * [`neighbour`] knows the hardware addresses of the link's hosts; [`arp`] and [`ndp`] ask for them and answer.
 //! * [`output`] sends frames, [`input`] takes them from the card in batches.
 //!
-//! Lock order: addresses and flags (148), neighbours (150), connections that wait for room (151), frames that wait for room
+//! Lock order: addresses (148), neighbours (150), connections that wait for room and spare buffers (151), frames that wait for room
 //! (152), then the driver's own.
 
 pub(super) mod arp;
@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use chitin_core::hooks::now_ns;
 use chitin_core::lock::{Level, SpinLock};
 use core::net::{IpAddr, Ipv6Addr};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Level of the lock of neighbours.
 const NEIGHBOURS: Level = Level(150);
@@ -46,12 +46,6 @@ const MTUS: core::ops::RangeInclusive<u32> = 68..=65_535;
 
 /// A card's hardware, shared between threads.
 pub type Port = Arc<dyn NetPort + Send + Sync>;
-
-struct State {
-    flags: u32,
-    mtu: u32,
-    addresses: Vec<Assigned>,
-}
 
 /// Who waits for room in a card.
 pub(super) trait Blocked: Send + Sync {
@@ -78,11 +72,14 @@ pub(super) struct Card {
     pub(super) name: String,
     pub(super) mac: [u8; 6],
     port: Port,
-    state: SpinLock<State>,
+    flags: AtomicU32,
+    mtu: AtomicU32,
+    addresses: SpinLock<Vec<Assigned>>,
     neighbours: SpinLock<neighbour::Table>,
     /// Changes whenever a hardware address may have.
     pub(super) neighbour_generation: AtomicU64,
     blocked: SpinLock<Vec<Weak<dyn Blocked>>>,
+    spare: SpinLock<Vec<Vec<u8>>>,
     backlog: SpinLock<VecDeque<output::Waiting>>,
     timer: SpinLock<Option<Timer>>,
     pub(super) counts: Counts,
@@ -107,10 +104,13 @@ impl Card {
             name,
             mac,
             port,
-            state: SpinLock::new(LEVEL, State { flags, mtu, addresses }),
+            flags: AtomicU32::new(flags),
+            mtu: AtomicU32::new(mtu),
+            addresses: SpinLock::new(LEVEL, addresses),
             neighbours: SpinLock::new(NEIGHBOURS, neighbour::Table::default()),
             neighbour_generation: AtomicU64::new(0),
             blocked: SpinLock::new(BLOCKED, Vec::new()),
+            spare: SpinLock::new(BLOCKED, Vec::new()),
             backlog: SpinLock::new(BACKLOG, VecDeque::new()),
             timer: SpinLock::new(TIMER, None),
             counts: Counts::default(),
@@ -119,16 +119,15 @@ impl Card {
 
     /// As programs see it.
     pub(super) fn describe(&self) -> Interface {
-        let state = self.state.lock();
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Interface {
             index: self.index,
             name: self.name.clone(),
-            flags: state.flags,
-            mtu: state.mtu,
+            flags: self.flags.load(Ordering::Relaxed),
+            mtu: self.mtu(),
             hardware: ETHERNET,
             mac: self.mac,
-            addresses: state.addresses.clone(),
+            addresses: self.addresses.lock().clone(),
             packets: get(&self.counts.in_packets),
             bytes: get(&self.counts.in_bytes),
             out_packets: get(&self.counts.out_packets),
@@ -141,11 +140,11 @@ impl Card {
 
     /// Bytes of an IP packet, at most.
     pub(super) fn mtu(&self) -> u32 {
-        self.state.lock().mtu
+        self.mtu.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.state.lock().flags & UP != 0
+        self.flags.load(Ordering::Relaxed) & UP != 0
     }
 
     /// Whether frames may leave checksums and segmentation to the card.
@@ -155,7 +154,7 @@ impl Card {
 
     /// Looks at the addresses.
     pub(super) fn with_addresses<R>(&self, look: impl FnOnce(&[Assigned]) -> R) -> R {
-        look(&self.state.lock().addresses)
+        look(&self.addresses.lock())
     }
 
     /// Whether an address is one of its own.
@@ -175,12 +174,9 @@ impl Card {
 
     /// Takes it up or down, and changes the other flags that can be.
     pub(super) fn set_flags(&self, flags: u32) {
-        let mut state = self.state.lock();
-        let was_up = state.flags & UP != 0;
         let up = if flags & UP == 0 { 0 } else { UP | RUNNING | LOWER_UP };
-        state.flags = BROADCAST | MULTICAST | up | flags & CHANGEABLE;
-        drop(state);
-        match (was_up, up != 0) {
+        let old = self.flags.swap(BROADCAST | MULTICAST | up | flags & CHANGEABLE, Ordering::Relaxed);
+        match (old & UP != 0, up != 0) {
             (true, false) => {
                 let lost = self.neighbours.lock().clear();
                 self.neighbour_generation.fetch_add(1, Ordering::Release);
@@ -199,7 +195,7 @@ impl Card {
         if !MTUS.contains(&mtu) || mtu > self.port.mtu() {
             return Err(Errno::EINVAL);
         }
-        self.state.lock().mtu = mtu;
+        self.mtu.store(mtu, Ordering::Relaxed);
         Ok(())
     }
 
@@ -208,15 +204,15 @@ impl Card {
     /// # Errors
     /// `EEXIST`, `ENOBUFS`.
     pub(super) fn add(&self, address: Assigned) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        if state.addresses.iter().any(|own| own.ip == address.ip) {
+        let mut addresses = self.addresses.lock();
+        if addresses.iter().any(|own| own.ip == address.ip) {
             return Err(Errno::EEXIST);
         }
-        if state.addresses.len() >= MAX_ADDRESSES {
+        if addresses.len() >= MAX_ADDRESSES {
             return Err(Errno::ENOBUFS);
         }
-        state.addresses.push(address);
-        drop(state);
+        addresses.push(address);
+        drop(addresses);
         self.announce();
         Ok(())
     }
@@ -226,9 +222,9 @@ impl Card {
     /// # Errors
     /// `EADDRNOTAVAIL`.
     pub(super) fn remove(&self, address: Assigned) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        let found = state.addresses.iter().position(|own| *own == address);
-        state.addresses.remove(found.ok_or(Errno::EADDRNOTAVAIL)?);
+        let mut addresses = self.addresses.lock();
+        let found = addresses.iter().position(|own| *own == address);
+        addresses.remove(found.ok_or(Errno::EADDRNOTAVAIL)?);
         Ok(())
     }
 

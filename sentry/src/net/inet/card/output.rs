@@ -1,5 +1,6 @@
 //! Sending frames: to neighbours that are known at once, to others when they have answered.
 
+use super::super::interface::Cast;
 use super::super::ip;
 use super::neighbour::{Answer, Due, Heard, Packet};
 use super::{Blocked, Card, arp, ndp};
@@ -13,6 +14,8 @@ use core::sync::atomic::Ordering;
 /// Frames, and bytes of frames, that wait for room in the card (`txqueuelen`).
 const MAX_FRAMES: usize = 1000;
 const MAX_BYTES: usize = 2 << 20;
+/// Buffers that are kept for what is sent next.
+const MAX_SPARE: usize = 4;
 /// Bytes of an Ethernet header.
 pub(super) const HEADER: usize = 14;
 /// Parts of a frame that is sent: the Ethernet header and these at most.
@@ -55,10 +58,10 @@ fn shifted(offload: Offload, by: usize) -> Offload {
 }
 
 impl Card {
-    /// Sends an IP packet, given in up to four parts, to the neighbour `next`; `offload` counts from the packet's start.
+    /// Sends an IP packet, given in up to four parts, to the neighbour `next`, or to all; `offload` counts from the packet's start.
     pub(in super::super) fn send_ip(
         &self,
-        next: IpAddr,
+        (next, cast): (IpAddr, Cast),
         parts: &[&[u8]],
         offload: Offload,
         when_full: Full,
@@ -68,7 +71,7 @@ impl Card {
         }
         let ether = ip::ether_type(next);
         let mac = match next {
-            IpAddr::V4(ip) if self.is_broadcast(ip) => arp::ALL,
+            IpAddr::V4(_) if cast == Cast::Broad => arp::ALL,
             IpAddr::V4(ip) if ip.is_multicast() => {
                 let [_, b, c, d] = ip.octets();
                 [1, 0, 0x5e, b & 0x7f, c, d]
@@ -177,6 +180,25 @@ impl Card {
     /// Tells the card of what was queued.
     pub(in super::super) fn flush(&self) {
         self.port.flush();
+    }
+
+    /// A buffer of `len` bytes or more with whatever is in it; `None` when there is no memory. It goes back by
+    /// [`Card::put_back`].
+    pub(in super::super) fn spare_buffer(&self, len: usize) -> Option<Vec<u8>> {
+        let mut buffer = self.spare.lock().pop().unwrap_or_default();
+        if buffer.len() < len {
+            buffer.try_reserve(len - buffer.len()).ok()?;
+            buffer.resize(len, 0);
+        }
+        Some(buffer)
+    }
+
+    /// Keeps a buffer for the next one who needs it.
+    pub(in super::super) fn put_back(&self, buffer: Vec<u8>) {
+        let mut spare = self.spare.lock();
+        if spare.len() < MAX_SPARE && buffer.capacity() > 0 {
+            spare.push(buffer);
+        }
     }
 
     /// Tells `who` when there is room.

@@ -40,11 +40,6 @@ impl Stack {
         trusts: bool,
         now_ns: u64,
     ) {
-        let cast = cast_of(&self.plan(), card, parsed.from, parsed.to);
-        let Some(cast) = cast.filter(|cast| !(is_group && *cast == Cast::Uni)) else {
-            card.counts.in_dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
         let mut packet = Inbound {
             from: parsed.from,
             to: parsed.to,
@@ -52,10 +47,22 @@ impl Stack {
             ttl: parsed.ttl,
             tos: parsed.tos,
             device: card.index,
-            cast,
+            cast: Cast::Uni,
             payload: parsed.payload,
             whole: parsed.whole,
         };
+        // What belongs to a connection is for us, and needs no look at the plan.
+        let is_plain = parsed.protocol == TCP && parsed.fragment.is_none() && !is_group;
+        if is_plain && self.raw_count.load(Ordering::Relaxed) == 0 && self.take_known(&packet, trusts, now_ns)
+        {
+            return;
+        }
+        let cast = cast_of(&self.plan(), card, parsed.from, parsed.to);
+        let Some(cast) = cast.filter(|cast| !(is_group && *cast == Cast::Uni)) else {
+            card.counts.in_dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        packet.cast = cast;
         let Some(place) = parsed.fragment else { return self.deliver(card, &packet, trusts, now_ns) };
         if let Some(whole) = self.reassembly.add(parsed, place, now_ns) {
             (packet.protocol, packet.ttl, packet.tos) = (whole.protocol, whole.ttl, whole.tos);

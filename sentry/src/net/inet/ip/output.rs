@@ -134,7 +134,12 @@ impl Stack {
             let id = u16::try_from(self.next_id() & 0xffff).unwrap_or(0);
             let header = header(envelope, payload.len(), id, place).ok_or(Errno::EMSGSIZE)?;
             let header = header.get(..head).unwrap_or_default();
-            return sent(hop.card.send_ip(hop.next, &[header, payload], Offload::default(), Full::Wait));
+            return sent(hop.card.send_ip(
+                (hop.next, hop.cast),
+                &[header, payload],
+                Offload::default(),
+                Full::Wait,
+            ));
         }
         if matches!(envelope.fitting, Fitting::Refuse | Fitting::Probe) {
             return Err(Errno::EMSGSIZE);
@@ -166,14 +171,19 @@ impl Stack {
                 let id = u16::try_from(id & 0xffff).unwrap_or(0);
                 let header = header(envelope, part.len(), id, place).ok_or(Errno::EMSGSIZE)?;
                 let header = header.get(..20).unwrap_or_default();
-                hop.card.send_ip(hop.next, &[header, part], Offload::default(), Full::Wait)
+                hop.card.send_ip((hop.next, hop.cast), &[header, part], Offload::default(), Full::Wait)
             } else {
                 let outer = Envelope { protocol: FRAGMENT, ..*envelope };
                 let header = header(&outer, part.len() + 8, 0, 0).ok_or(Errno::EMSGSIZE)?;
                 let ([place_high, place_low], id) =
                     ((at | u16::from(is_more)).to_be_bytes(), id.to_be_bytes());
                 let extension = [envelope.protocol, 0, place_high, place_low, id[0], id[1], id[2], id[3]];
-                hop.card.send_ip(hop.next, &[&header, &extension, part], Offload::default(), Full::Wait)
+                hop.card.send_ip(
+                    (hop.next, hop.cast),
+                    &[&header, &extension, part],
+                    Offload::default(),
+                    Full::Wait,
+                )
             };
             result = result.and(sent(done));
             offset += part.len();

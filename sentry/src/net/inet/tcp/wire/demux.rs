@@ -7,6 +7,7 @@ use super::super::super::endpoint::Endpoint;
 use super::super::super::interface::Cast;
 use super::super::super::ip::icmp::Trouble;
 use super::super::super::ip::output::{Envelope, Fitting};
+use super::super::super::ip::parse::word;
 use super::super::super::ip::{self, Inbound};
 use super::super::TcpState;
 use super::super::table::Tuple;
@@ -82,25 +83,40 @@ impl Connections {
     }
 
     /// Every connection.
-    #[cfg(test)]
     pub(in crate::net::inet) fn all(&self) -> Vec<Arc<Connection>> {
         self.parts.iter().flat_map(|part| part.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 }
 
+/// Own and other address of a packet between ports.
+fn tuple_of(packet: &Inbound<'_>, from: u16, to: u16) -> Tuple {
+    let scope = |ip: IpAddr| {
+        if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) { packet.device } else { 0 }
+    };
+    let own = Endpoint { ip: packet.to, port: to, scope: scope(packet.to) };
+    (own, Endpoint { ip: packet.from, port: from, scope: scope(packet.from) })
+}
+
 impl Stack {
+    /// Takes a segment in, if it is of a connection. Whether it was.
+    pub(in crate::net::inet) fn take_known(&self, packet: &Inbound<'_>, trusts: bool, now_ns: u64) -> bool {
+        let (Some(from), Some(to)) = (word(packet.payload, 0), word(packet.payload, 2)) else { return true };
+        let Some(connection) = self.tcp.wire.find(&tuple_of(packet, from, to)) else { return false };
+        let Some(segment) = Segment::read(packet, trusts) else { return true };
+        if connection.gives_way(&segment) {
+            return false;
+        }
+        connection.with(|engine| engine.segment(&segment, now_ns));
+        true
+    }
+
     /// Takes a segment from a card in.
     pub(in crate::net::inet) fn take_segment(&self, packet: &Inbound<'_>, trusts: bool, now_ns: u64) {
         if packet.cast != Cast::Uni {
             return;
         }
         let Some(segment) = Segment::read(packet, trusts) else { return };
-        let scope = |ip: IpAddr| {
-            if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) { packet.device } else { 0 }
-        };
-        let own = Endpoint { ip: packet.to, port: segment.to, scope: scope(packet.to) };
-        let other = Endpoint { ip: packet.from, port: segment.from, scope: scope(packet.from) };
-        let tuple = (own, other);
+        let tuple = tuple_of(packet, segment.from, segment.to);
         if let Some(connection) = self.tcp.wire.find(&tuple) {
             if !connection.gives_way(&segment) {
                 return connection.with(|engine| engine.segment(&segment, now_ns));

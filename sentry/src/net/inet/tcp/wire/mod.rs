@@ -45,7 +45,7 @@ use chitin_core::wait::WaitQueue;
 use engine::Effects;
 
 /// Bytes copied before the lock is released for others.
-const STEP: usize = 256 << 10;
+pub(super) const STEP: usize = 64 << 10;
 
 /// A connection to another host.
 pub(in crate::net::inet) struct Connection {
@@ -84,7 +84,7 @@ impl Connection {
         self.socket.set(socket);
     }
 
-    pub(super) fn tuple(&self) -> Tuple {
+    pub(in crate::net::inet) fn tuple(&self) -> Tuple {
         self.side.tuple
     }
 
@@ -170,6 +170,12 @@ impl Connection {
     /// State as programs see it.
     pub(super) fn state(&self) -> TcpState {
         self.engine.lock().state
+    }
+
+    /// State and bytes to send, when its socket is closed and its addresses do not merely wait.
+    pub(in crate::net::inet) fn as_orphan(&self) -> Option<(TcpState, usize)> {
+        let engine = self.engine.lock();
+        (engine.is_orphan && !engine.is_over()).then(|| (engine.state, engine.send.len()))
     }
 
     /// Whether the other side has ended it, and bytes that wait.

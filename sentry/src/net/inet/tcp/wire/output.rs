@@ -12,7 +12,6 @@ use super::segment::{FIN, Header, PSH, RST, SYN};
 use super::sequence::Seq;
 use crate::platform::Offload;
 use crate::user::IoWriter;
-use alloc::vec::Vec;
 
 /// Bytes of a frame that the card cuts into segments, at most.
 const MOST_CUT: usize = 60 * 1024;
@@ -85,18 +84,7 @@ impl Engine {
         if self.has_sack && !is_syn && !self.ahead.is_empty() {
             header.put_blocks(self.ahead.blocks(self.latest));
         }
-        let mut payload = Vec::new();
-        if piece.len > 0 {
-            if payload.try_reserve_exact(piece.len).is_err() {
-                return Went::No;
-            }
-            payload.resize(piece.len, 0);
-            let skip = piece.seq.since(self.data_una);
-            if self.send.copy(skip, &mut IoWriter::kernel(&mut payload), piece.len) < piece.len {
-                return Went::Yes;
-            }
-        }
-        if self.emit(header, &payload, piece.len) == Went::No {
+        if self.emit_piece(header, piece) == Went::No {
             return Went::No;
         }
         self.counts.segs_out += 1;
@@ -106,6 +94,23 @@ impl Engine {
         }
         self.sent_ns = now_ns;
         Went::Yes
+    }
+
+    /// Sends a header with the bytes that follow it.
+    fn emit_piece(&mut self, header: Header, piece: Piece) -> Went {
+        if piece.len == 0 {
+            return self.emit(header, &[], 0);
+        }
+        let Some(mut buffer) = self.hop.card.spare_buffer(piece.len) else { return Went::No };
+        let mut went = Went::Yes;
+        if let Some(payload) = buffer.get_mut(..piece.len) {
+            let skip = piece.seq.since(self.data_una);
+            if self.send.copy(skip, &mut IoWriter::kernel(payload), piece.len) == piece.len {
+                went = self.emit(header, payload, piece.len);
+            }
+        }
+        self.hop.card.put_back(buffer);
+        went
     }
 
     fn emit(&mut self, mut header: Header, payload: &[u8], data: usize) -> Went {
@@ -133,7 +138,7 @@ impl Engine {
         };
         let Some(outer) = ip::output::header(&envelope, total, 0, 0x4000) else { return Went::Yes };
         let parts = [outer.get(..head).unwrap_or_default(), header, payload];
-        match self.hop.card.send_ip(self.hop.next, &parts, offload, Full::Refuse) {
+        match self.hop.card.send_ip((self.hop.next, self.hop.cast), &parts, offload, Full::Refuse) {
             Sent::Refused => Went::No,
             Sent::Gone | Sent::Dropped => Went::Yes,
         }

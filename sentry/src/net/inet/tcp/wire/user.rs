@@ -2,13 +2,11 @@
 
 use super::super::TcpState;
 use super::super::flow::{Sent, Taking, Window};
+use super::STEP;
 use super::engine::{Engine, Event, Fin, NEVER, Tuning};
 use crate::abi::Errno;
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
-
-/// Bytes copied at once with the lock held.
-const STEP: usize = 64 << 10;
 
 impl Engine {
     /// Takes bytes to send; `more` says that others follow soon.
@@ -45,7 +43,8 @@ impl Engine {
         if to.remaining() == 0 || there == 0 {
             return if there > 0 || self.is_finished { Ok(0) } else { Err(Stop::WouldBlock) };
         }
-        let part = there.min(to.remaining());
+        let most = if taking == Taking::Peek { there } else { STEP };
+        let part = there.min(to.remaining()).min(most);
         let copied = if taking == Taking::Discard {
             to.rewind(to.done() + part);
             part
