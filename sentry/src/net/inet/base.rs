@@ -153,10 +153,13 @@ impl Base {
             let settings = self.settings.lock();
             if settings.memberships.len() > before { settings.memberships.last().copied() } else { None }
         };
-        if let Some((IpAddr::V6(group), device)) = joined
+        if let Some((group, device)) = joined
             && let Some(card) = self.stack.plan().card(device)
         {
-            card.report_group(group);
+            match group {
+                IpAddr::V4(group) => card.report_group4(group),
+                IpAddr::V6(group) => card.report_group(group),
+            }
             card.flush();
         }
         Ok(())

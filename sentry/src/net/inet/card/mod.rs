@@ -7,6 +7,7 @@
 //! (152), then the driver's own.
 
 pub(super) mod arp;
+mod igmp;
 pub mod input;
 pub(super) mod ndp;
 pub(super) mod neighbour;

@@ -3,7 +3,7 @@
 use super::super::interface::Cast;
 use super::super::ip;
 use super::neighbour::{Answer, Due, Heard, Packet};
-use super::{Blocked, Card, arp, ndp};
+use super::{Blocked, Card, arp, igmp, ndp};
 use crate::platform::Offload;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
@@ -72,10 +72,7 @@ impl Card {
         let ether = ip::ether_type(next);
         let mac = match next {
             IpAddr::V4(_) if cast == Cast::Broad => arp::ALL,
-            IpAddr::V4(ip) if ip.is_multicast() => {
-                let [_, b, c, d] = ip.octets();
-                [1, 0, 0x5e, b & 0x7f, c, d]
-            }
+            IpAddr::V4(ip) if ip.is_multicast() => igmp::group_mac(ip),
             IpAddr::V6(ip) if ip.is_multicast() => ndp::group_mac(ip),
             _ => {
                 let answer = self.neighbours.lock().find(next, now_ns());

@@ -147,6 +147,29 @@ fn groups_and_all_hear() {
             assert_eq!(receive(server, 9).unwrap(), b"all");
             assert_eq!(receive(server, 9).unwrap(), b"all");
         }
+        // Groups: those who joined hear, and switches are told.
+        lab.take_seen();
+        let membership = [&[239, 1, 2, 3][..], &[10, 0, 0, 2]].concat();
+        servers[0].set_option(0, 35, &membership).unwrap();
+        assert!(lab.take_seen().iter().any(|frame| frame[23] == 2 && frame[38] == 0x16));
+        servers[1].set_option(0, 49, &0i32.to_ne_bytes()).unwrap();
+        send_to(&client, b"some", "239.1.2.3:99").unwrap();
+        assert_eq!(lab.take_seen()[0][..6], [1, 0, 0x5e, 1, 2, 3]);
+        lab.pump();
+        assert_eq!(receive(&servers[0], 9).unwrap(), b"some");
+        assert_eq!(receive(&servers[1], 9), Err(Stop::WouldBlock));
+        let six = lab.open(1, AF_INET6, SocketType::Datagram, 0);
+        six.bind(&at("[::]:98")).unwrap();
+        let group: core::net::Ipv6Addr = "ff02::1:99".parse().unwrap();
+        six.set_option(41, 20, &[&group.octets()[..], &2u32.to_ne_bytes()].concat()).unwrap();
+        let client = lab.open(0, AF_INET6, SocketType::Datagram, 0);
+        client.set_option(1, 25, b"eth0\0").unwrap();
+        assert_eq!(client.option(1, 25).unwrap(), b"eth0\0");
+        send_to(&client, b"six", "[ff02::1:99]:98").unwrap();
+        lab.pump();
+        assert_eq!(receive(&six, 9).unwrap(), b"six");
+        // A socket of an interface hears what comes by it.
+        assert_eq!(errno(client.set_option(1, 25, b"eth7\0").map_err(Stop::from)), Errno::ENODEV);
     });
 }
 
