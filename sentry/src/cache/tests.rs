@@ -174,7 +174,7 @@ fn files_behave_like_vectors() {
                         assert_eq!(read(&mapping, sleeper, at as u64, len), model[at.min(end)..end]);
                     }
                     3 | 4 => {
-                        let at = if random(&mut seed) % 2 == 0 { at & !0xfff } else { at };
+                        let at = if random(&mut seed).is_multiple_of(2) { at & !0xfff } else { at };
                         let bytes: Vec<u8> = (0..len).map(|_| random(&mut seed) as u8).collect();
                         mapping.write(sleeper, at as u64, &mut IoReader::kernel(&bytes)).unwrap();
                         if len > 0 {
