@@ -1,14 +1,14 @@
 //! Measures Chitin beside runc and gVisor (runsc, systrap platform) on the same machine in the same run.
 //!
-//! `chitin-bench --out DIR [start|syscall]...` expects a containerd with the image `chitin.local/bench:latest` and
+//! `chitin-bench --out DIR [start|syscall|proc|fs]...` expects a containerd with the image `chitin.local/bench:latest` and
 //! programs in `PATH`; `scripts/bench` provides them. Per benchmark it prints a table and writes `NAME.txt`,
 //! `NAME.json` and `NAME.svg` into `DIR`.
 
 mod container;
 mod error;
+mod micro;
 mod plot;
 mod start;
-mod syscall;
 mod table;
 
 use error::BenchError;
@@ -33,16 +33,21 @@ fn run() -> Result<(), BenchError> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--out" => out = arguments.next().map(PathBuf::from).ok_or(BenchError::Usage)?,
-            "start" | "syscall" => names.push(argument),
+            "start" | "syscall" | "proc" | "fs" => names.push(argument),
             _ => return Err(BenchError::Usage),
         }
     }
     if names.is_empty() {
-        names = vec!["start".into(), "syscall".into()];
+        names = ["start", "syscall", "proc", "fs"].map(String::from).to_vec();
     }
     std::fs::create_dir_all(&out).map_err(|source| BenchError::Write { path: out.clone(), source })?;
     for name in names {
-        let table = if name == "start" { start::measure()? } else { syscall::measure()? };
+        let table = match name.as_str() {
+            "syscall" => micro::measure(micro::Group::Syscall)?,
+            "proc" => micro::measure(micro::Group::Proc)?,
+            "fs" => micro::measure(micro::Group::Fs)?,
+            _ => start::measure()?,
+        };
         println!("\n{}", table.to_text());
         write(&out, &name, &table)?;
     }

@@ -1,21 +1,48 @@
-//! `syscall`: the micro-benchmark program under every runtime.
+//! `syscall`, `proc` and `fs`: groups of the micro-benchmark program under every runtime.
 
 use crate::container::{Runtime, run_in};
 use crate::error::BenchError;
 use crate::table::{Row, Table};
 
-/// Runs the program once under each runtime; a runtime that fails leaves its column empty and a note.
-pub(crate) fn measure() -> Result<Table, BenchError> {
+/// A group of operations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Group {
+    Syscall,
+    Proc,
+    Fs,
+}
+
+impl Group {
+    /// As the program and the command line call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Syscall => "syscall",
+            Self::Proc => "proc",
+            Self::Fs => "fs",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Syscall => "System calls, median per operation",
+            Self::Proc => "Processes, threads and memory, median per operation",
+            Self::Fs => "Files on the root file system, median per operation",
+        }
+    }
+}
+
+/// Runs the group once under each runtime; a runtime that fails leaves its column empty and a note.
+pub(crate) fn measure(group: Group) -> Result<Table, BenchError> {
     let mut table = Table {
-        title: "System calls and processes, median per operation".into(),
+        title: group.title().into(),
         unit: "ns",
         columns: Vec::new(),
         rows: Vec::new(),
         notes: Vec::new(),
     };
     for runtime in Runtime::ALL {
-        eprintln!("bench: micro-benchmarks under {}", runtime.name());
-        let results = match run_in(runtime, &["/bench/micro"]) {
+        eprintln!("bench: {} under {}", group.name(), runtime.name());
+        let results = match run_in(runtime, &["/bench/micro", group.name()]) {
             Ok((output, _)) => parse(&String::from_utf8_lossy(&output.stdout)),
             Err(error) => {
                 table.notes.push(format!("{}: {error}", runtime.name()));
