@@ -8,9 +8,11 @@
 //! | `memory_mib` | MiB of guest memory | half of the host's, at most 2048 |
 //! | `cpus` | virtual CPUs | the host's, at most 8 |
 //! | `log_bytes_per_second` | guest log that is passed on | 65536 |
+//! | `network_bytes_per_second`, `network_frames_per_second` | most that goes through each network card, in each direction; an annotation can only lessen what the file says | no limit |
 //! | `strace` | `true`: print every system call to the log | `false` |
 
 use chitin_proto::layout::MAX_CPUS;
+use chitin_proto::vmm::RateLimit;
 use std::path::{Path, PathBuf};
 
 /// Where the file is.
@@ -54,8 +56,15 @@ pub struct Config {
     pub cpus: u32,
     /// Log rate limit.
     pub log_bytes_per_second: u32,
+    /// Limit of every network card.
+    pub network_limit: RateLimit,
     /// Print every system call.
     pub strace: bool,
+}
+
+/// The lesser of two limits, of which 0 is none.
+fn tighter(one: u64, other: u64) -> u64 {
+    if one == 0 || other == 0 { one.max(other) } else { one.min(other) }
 }
 
 impl Default for Config {
@@ -66,6 +75,7 @@ impl Default for Config {
             memory_bytes: (host_memory_bytes() / 2).clamp(128 * MIB, 2048 * MIB),
             cpus: u32::try_from(cpus).unwrap_or(1),
             log_bytes_per_second: 64 * 1024,
+            network_limit: RateLimit::default(),
             strace: false,
         }
     }
@@ -93,12 +103,16 @@ impl Config {
         &mut self,
         annotations: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Result<(), ConfigError> {
+        let given = self.network_limit;
         for (name, value) in annotations {
             // Where the VMM is must not be chosen by whoever writes the pod.
             if let Some(key) = name.strip_prefix(ANNOTATION).filter(|key| *key != "vmm") {
                 self.set(key, value).map_err(|problem| ConfigError::Bad { place: name.clone(), problem })?;
             }
         }
+        let limit = &mut self.network_limit;
+        limit.bytes_per_second = tighter(given.bytes_per_second, limit.bytes_per_second);
+        limit.frames_per_second = tighter(given.frames_per_second, limit.frames_per_second);
         Ok(())
     }
 
@@ -138,6 +152,8 @@ impl Config {
             "log_bytes_per_second" => {
                 self.log_bytes_per_second = narrow(number(0, u64::from(u32::MAX))?);
             }
+            "network_bytes_per_second" => self.network_limit.bytes_per_second = number(0, u64::MAX)?,
+            "network_frames_per_second" => self.network_limit.frames_per_second = number(0, u64::MAX)?,
             "strace" => {
                 self.strace =
                     value.parse().map_err(|_| format!("strace = {value}: expected true or false"))?;
@@ -177,5 +193,15 @@ mod tests {
             [("dev.chitin.vmm".to_owned(), "/evil".to_owned()), ("dev.chitin.cpus".into(), "3".into())];
         config.annotate(pairs.iter().map(|(key, value)| (key, value))).unwrap();
         assert_eq!((config.vmm, config.cpus), (None, 3));
+    }
+
+    #[test]
+    fn annotations_only_lessen_network_limits() {
+        for (file, annotation, both) in [(0, 5, 5), (5, 0, 5), (5, 9, 5), (9, 5, 5)] {
+            let mut config = Config::parse(&format!("network_frames_per_second = {file}"), "file").unwrap();
+            let pairs = [("dev.chitin.network_frames_per_second".to_owned(), annotation.to_string())];
+            config.annotate(pairs.iter().map(|(key, value)| (key, value))).unwrap();
+            assert_eq!(config.network_limit.frames_per_second, both);
+        }
     }
 }

@@ -163,7 +163,7 @@ fn run(start: Start, spec: Spec, config: Config, ledger: Ledger, listener: UnixL
     }
     ignore_signals();
     let (sender, happenings) = channel();
-    let sandbox = take_network(&spec, &ledger)
+    let sandbox = take_network(&spec, &config, &ledger)
         .map_err(|error| error.to_string())
         .and_then(|network| launch(&config, network, sender.clone()));
     if let Err(error) = &sandbox {
@@ -228,7 +228,11 @@ fn ignore_signals() {
 }
 
 /// The pod's network; the ledger gives it back.
-fn take_network(spec: &Spec, ledger: &Ledger) -> Result<Option<PodNetwork>, network::NetworkError> {
+fn take_network(
+    spec: &Spec,
+    config: &Config,
+    ledger: &Ledger,
+) -> Result<Option<PodNetwork>, network::NetworkError> {
     let namespace = match Wanted::of(spec) {
         Wanted::New => return Ok(None),
         Wanted::Host => {
@@ -241,8 +245,9 @@ fn take_network(spec: &Spec, ledger: &Ledger) -> Result<Option<PodNetwork>, netw
         let effect = Effect::Interface { name: name.to_owned(), namespace: namespace.clone() };
         Ok(ledger.note(&effect)?)
     };
-    let (network, attached) = network::attach(&namespace, &mut note)?;
+    let (mut network, attached) = network::attach(&namespace, &mut note)?;
     attached.leave_to_ledger();
+    network.limit(config.network_limit);
     Ok(Some(network))
 }
 

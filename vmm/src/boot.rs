@@ -6,7 +6,7 @@ use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Source};
 use crate::sandbox::{Happening, NewCard, Sandbox};
 use crate::virtio::net::tap::Tap;
-use chitin_proto::vmm::{Access, CachePolicy, Card, EndReason, MachineConfig, Share};
+use chitin_proto::vmm::{Access, CachePolicy, Card, EndReason, MachineConfig, RateLimit, Share};
 use rustix::fs::{Mode, OFlags};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,7 +107,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
 fn open_card(name: &str, last: u8) -> Result<NewCard, Box<dyn std::error::Error>> {
     let mtu = std::fs::read_to_string(format!("/sys/class/net/{name}/mtu"));
     let mtu = mtu.ok().and_then(|mtu| mtu.trim().parse().ok()).unwrap_or(1500);
-    let card = Card { mac: [2, 0, 0, 0, 0, last], mtu };
+    let card = Card { mac: [2, 0, 0, 0, 0, last], mtu, limit: RateLimit::default() };
     Ok((card, Tap::open(name).map_err(|error| format!("--tap {name}: {error}"))?))
 }
 

@@ -48,7 +48,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chitin_proto::vmm::Card;
+    use chitin_proto::vmm::{Card, RateLimit};
 
     #[test]
     fn only_the_drawn_edges_exist() {
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(State::Paused.after(&Request::Resume), Some(State::Running));
         assert_eq!(State::Attached.after(&Request::Resume), None);
         assert_eq!(State::Paused.after(&Request::Stats), Some(State::Paused));
-        let card = Request::AttachNetwork(Card { mac: [2; 6], mtu: 1500 });
+        let card = Request::AttachNetwork(Card { mac: [2; 6], mtu: 1500, limit: RateLimit::default() });
         assert_eq!(State::Blank.after(&card), Some(State::Blank));
         assert_eq!(State::Attached.after(&card), None);
     }

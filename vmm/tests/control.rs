@@ -5,7 +5,8 @@
 
 use chitin_proto::frame::{Decoder, Kind, encode};
 use chitin_proto::vmm::{
-    Access, CachePolicy, Card, Direction, EndReason, Event, MachineConfig, Reply, Request, Share, Stats,
+    Access, CachePolicy, Card, Direction, EndReason, Event, MachineConfig, RateLimit, Reply, Request, Share,
+    Stats,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::io::{IoSlice, Read};
@@ -185,7 +186,7 @@ fn nonsense_is_refused_with_a_reason() {
     vmm.done(&Request::DetachShare { name: "s".to_owned() });
     let gone = Request::DetachShare { name: "s".to_owned() };
     assert!(vmm.refused(&gone, &[]).contains("does not exist"));
-    let card = |mac, mtu| Request::AttachNetwork(Card { mac, mtu });
+    let card = |mac, mtu| Request::AttachNetwork(Card { mac, mtu, limit: RateLimit::default() });
     assert!(vmm.refused(&card([2; 6], 1500), &[]).contains("without its descriptor"));
     assert!(vmm.refused(&card([2; 6], 1500), &[null.as_fd()]).contains("not that of a TAP"));
     assert!(vmm.refused(&card([3; 6], 1500), &[null.as_fd()]).contains("hardware address"));

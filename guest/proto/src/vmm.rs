@@ -77,6 +77,17 @@ pub struct Card {
     pub mac: [u8; 6],
     /// Bytes of an IP packet, 68 to 65535.
     pub mtu: u16,
+    /// Most that goes through, in each direction.
+    pub limit: RateLimit,
+}
+
+/// A limit of a network card's direction; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Bytes of frames.
+    pub bytes_per_second: u64,
+    /// Frames; one that is to be segmented counts once.
+    pub frames_per_second: u64,
 }
 
 /// May the guest write?

@@ -106,7 +106,10 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
         config.fit(plan.container.limits.memory_bytes);
     }
     // Gives the interfaces back when the sandbox has ended.
-    let (network, _attached) = take_network(network)?.unzip();
+    let (mut network, _attached) = take_network(network)?.unzip();
+    if let Some(network) = &mut network {
+        network.limit(config.network_limit);
+    }
     let (sender, happenings) = channel();
     let launch = Launch {
         program: sandbox::find(config.vmm.as_deref()).ok_or(SandboxError::NoProgram)?,

@@ -22,7 +22,7 @@ mod tap;
 
 use chitin_proto::net::MAX_CARDS;
 use chitin_proto::network::Network;
-use chitin_proto::vmm::Card;
+use chitin_proto::vmm::{Card, RateLimit};
 use namespace::Namespace;
 use netlink::Netlink;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -113,6 +113,15 @@ pub struct PodNetwork {
     pub cards: Vec<(Card, OwnedFd)>,
 }
 
+impl PodNetwork {
+    /// Limits what goes through every card, in each direction.
+    pub fn limit(&mut self, limit: RateLimit) {
+        for (card, _) in &mut self.cards {
+            card.limit = limit;
+        }
+    }
+}
+
 /// The interfaces of a namespace that are tied to TAPs.
 #[derive(Debug)]
 pub struct Attached {
@@ -181,7 +190,7 @@ fn take(
         redirect::add(&mut netlink, tap.index, index).map_err(tie)?;
         tap::set_up(&mut netlink, &tap).map_err(tie)?;
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
-        cards.push((Card { mac: interface.mac, mtu }, tap.descriptor));
+        cards.push((Card { mac: interface.mac, mtu, limit: RateLimit::default() }, tap.descriptor));
     }
     Ok(PodNetwork { network: scan.network, cards })
 }

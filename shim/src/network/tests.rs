@@ -108,7 +108,10 @@ fn interfaces_are_taken_and_given_back() {
                 pod.network.routes.iter().map(|route| (route.to.prefix, route.gateway)).collect();
             assert_eq!(routes, [(0, Some("10.1.0.1".parse().unwrap()))]);
             assert_eq!(pod.network.neighbours.len(), 1);
-            assert_eq!(pod.cards.first().unwrap().0, Card { mac: eth0.mac, mtu: 9000 });
+            assert_eq!(
+                pod.cards.first().unwrap().0,
+                Card { mac: eth0.mac, mtu: 9000, limit: RateLimit::default() }
+            );
             assert!(
                 output("tc", "filter show dev eth0 ingress").contains("Egress Redirect to device chtap0")
             );

@@ -85,8 +85,10 @@ impl Sandbox {
         let fs = Fs::new(Arc::clone(machine.ram()), take(), server);
         let vsock = Vsock::new(Arc::clone(machine.ram()), Arc::clone(poll), take());
         let rng = Rng::new(Arc::clone(machine.ram()), take());
-        let nets: Vec<Net> =
-            cards.into_iter().map(|(_, tap)| Net::new(Arc::clone(machine.ram()), take(), tap)).collect();
+        let nets: Vec<Net> = cards
+            .into_iter()
+            .map(|(card, tap)| Net::new(Arc::clone(machine.ram()), take(), tap, card.limit))
+            .collect();
 
         let watch =
             |fd: &Event, source| poll.add(fd, source, EventFlags::IN).map_err(resource("an epoll entry"));

@@ -19,6 +19,7 @@ pub(crate) mod driver;
 use chitin_proto::device::CONFIG_SIZE;
 use queue::VirtQueue;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// `VIRTIO_F_EVENT_IDX`, always on.
 pub const FEATURE_EVENT_IDX: u64 = 1 << 29;
@@ -75,6 +76,19 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// [`Violation`] ends the sandbox.
     fn source_ready(&mut self) -> Result<(), Violation> {
+        Ok(())
+    }
+
+    /// When [`VirtioDevice::deadline_passed`] is to be called, if at all.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// [`VirtioDevice::deadline`] has come.
+    ///
+    /// # Errors
+    /// [`Violation`] ends the sandbox.
+    fn deadline_passed(&mut self) -> Result<(), Violation> {
         Ok(())
     }
 }

@@ -4,11 +4,12 @@ use super::{Violation, VirtioDevice};
 use crate::event::Event;
 use crate::jail::JailError;
 use crate::machine::notice::{GuestEnd, Notices};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -64,13 +65,16 @@ fn serve(device: &mut dyn VirtioDevice, stop: &Event) -> Result<(), Violation> {
     let mut ready = Vec::new();
     loop {
         ready.clear();
+        let deadline = device.deadline();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let source_ready = {
             let kicks = device.queues().iter().map(|queue| PollFd::new(queue.kick().as_ref(), PollFlags::IN));
             let mut watched: Vec<PollFd<'_>> = kicks.chain([PollFd::new(stop, PollFlags::IN)]).collect();
             let queues = watched.len() - 1;
             watched.extend(device.source().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             // Fails only with EINTR; then nothing is ready and the next round sees what is.
-            let _ = poll(&mut watched, None);
+            let _ = poll(&mut watched, timeout.as_ref());
             let mut flags = watched.iter().map(PollFd::revents);
             let kicked = flags.by_ref().take(queues).enumerate();
             ready.extend(kicked.filter(|(_, flags)| flags.contains(PollFlags::IN)).map(|(index, _)| index));
@@ -84,6 +88,9 @@ fn serve(device: &mut dyn VirtioDevice, stop: &Event) -> Result<(), Violation> {
         }
         if source_ready {
             device.source_ready()?;
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            device.deadline_passed()?;
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Frames go straight between the TAP and guest memory. Towards the guest a frame fills as many receive buffers as it needs;
 //! the TAP is read only while the ring has room for the longest, because what does not fit would be lost. From the guest the
-//! header is copied and checked before the host sees it ([`header`]).
+//! header is copied and checked before the host sees it ([`header`]). Limits hold frames back ([`limiter`]): from the guest in
+//! its ring, towards it in the TAP's queue.
 
 pub mod header;
+pub mod limiter;
 pub mod tap;
 #[cfg(test)]
 mod tests;
@@ -16,12 +18,14 @@ use super::{DeviceSpec, FEATURE_EVENT_IDX, FEATURE_VERSION_1, Violation, VirtioD
 use crate::machine::memory::GuestRam;
 use chitin_proto::device::{CONFIG_SIZE, kind};
 use chitin_proto::net::{CONFIG_MAC, CONFIG_MTU, ETHERNET_HEADER, Header, MAX_CARDS, MAX_FRAME, feature};
-use chitin_proto::vmm::{Card, CardStats, FrameStats};
+use chitin_proto::vmm::{Card, CardStats, FrameStats, RateLimit};
+use limiter::Limiter;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use tap::Tap;
 use zerocopy::IntoBytes;
 
@@ -105,6 +109,26 @@ enum Link {
     Lost,
 }
 
+/// A direction's limit.
+#[derive(Debug)]
+struct Pace {
+    limiter: Limiter,
+    /// Nothing goes through before.
+    held_until: Option<Instant>,
+}
+
+impl Pace {
+    fn new(limit: RateLimit) -> Self {
+        Self { limiter: Limiter::new(limit), held_until: None }
+    }
+
+    /// Whether a frame has to wait.
+    fn holds(&mut self) -> bool {
+        self.held_until = self.limiter.closed_until(Instant::now);
+        self.held_until.is_some()
+    }
+}
+
 /// The device.
 #[derive(Debug)]
 pub struct Net {
@@ -112,6 +136,8 @@ pub struct Net {
     queues: Vec<VirtQueue>,
     tap: Tap,
     link: Link,
+    /// By queue.
+    pace: [Pace; 2],
     counters: Arc<NetCounters>,
 }
 
@@ -142,8 +168,9 @@ impl Net {
 
     /// A device on `queues`. The TAP is read when the guest has given buffers.
     #[must_use]
-    pub fn new(ram: Arc<GuestRam>, queues: Vec<VirtQueue>, tap: Tap) -> Self {
-        Self { ram, queues, tap, link: Link::Starved, counters: Arc::default() }
+    pub fn new(ram: Arc<GuestRam>, queues: Vec<VirtQueue>, tap: Tap, limit: RateLimit) -> Self {
+        let pace = [Pace::new(limit), Pace::new(limit)];
+        Self { ram, queues, tap, link: Link::Starved, pace, counters: Arc::default() }
     }
 
     /// Its counters.
@@ -157,7 +184,7 @@ impl Net {
         let Some(queue) = self.queues.get_mut(RX) else { return Ok(()) };
         let mut buffers = Buffers::default();
         for _ in 0..BATCH {
-            if self.link != Link::Up {
+            if self.link != Link::Up || self.pace[RX].holds() {
                 break;
             }
             if !buffers.fill(queue, &self.ram)? {
@@ -174,6 +201,7 @@ impl Net {
                 Ok(read @ HEADER_SIZE..) => {
                     buffers.give(queue, &self.ram, header, read - HEADER_SIZE)?;
                     self.counters.received.passed(&header, read - HEADER_SIZE);
+                    self.pace[RX].limiter.pass(read - HEADER_SIZE, Instant::now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_passing(&error) => self.counters.received.dropped(),
@@ -190,7 +218,11 @@ impl Net {
     fn send(&mut self) -> Result<(), Violation> {
         let Some(queue) = self.queues.get_mut(TX) else { return Ok(()) };
         for _ in 0..BATCH {
+            if self.pace[TX].holds() {
+                return queue.notify(&self.ram);
+            }
             if let Some(mut chain) = queue.pop(&self.ram)? {
+                self.pace[TX].limiter.pass(chain.readable.left(), Instant::now);
                 let sent = pass_on(&mut chain, &self.tap, self.link, &self.counters.sent);
                 sent.map_err(|rule| queue.violation(rule))?;
                 queue.push(&self.ram, chain.head, 0)?;
@@ -213,7 +245,7 @@ impl VirtioDevice for Net {
         let Some(queue) = self.queues.get(index) else { return Ok(()) };
         queue.kick().clear();
         if index == TX {
-            return self.send();
+            return if self.pace[TX].held_until.is_some() { Ok(()) } else { self.send() };
         }
         if self.link == Link::Starved {
             self.link = Link::Up;
@@ -226,11 +258,24 @@ impl VirtioDevice for Net {
     }
 
     fn source(&self) -> Option<BorrowedFd<'_>> {
-        (self.link == Link::Up).then(|| self.tap.as_fd())
+        (self.link == Link::Up && self.pace[RX].held_until.is_none()).then(|| self.tap.as_fd())
     }
 
     fn source_ready(&mut self) -> Result<(), Violation> {
         self.receive()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.pace.iter().filter_map(|pace| pace.held_until).min()
+    }
+
+    fn deadline_passed(&mut self) -> Result<(), Violation> {
+        let now = Instant::now();
+        let is_over = |pace: &Pace| pace.held_until.is_some_and(|until| until <= now);
+        if is_over(&self.pace[RX]) {
+            self.receive()?;
+        }
+        if is_over(&self.pace[TX]) { self.send() } else { Ok(()) }
     }
 }
 

@@ -20,12 +20,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::limited(RateLimit::default())
+    }
+
+    fn limited(limit: RateLimit) -> Self {
         let ram = Arc::new(GuestRam::new(RAM).unwrap());
         let (rx_queue, rx) = Driver::new(&ram, "net0.rx", QUEUE_SIZE, 0);
         let (tx_queue, tx) = Driver::new(&ram, "net0.tx", QUEUE_SIZE, 1);
         let flags = SocketFlags::NONBLOCK;
         let (host, tap) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        Self { net: Net::new(ram, vec![rx_queue, tx_queue], Tap::pretend(tap)), rx, tx, host }
+        Self { net: Net::new(ram, vec![rx_queue, tx_queue], Tap::pretend(tap), limit), rx, tx, host }
     }
 
     fn post(&mut self, count: usize) -> Vec<u64> {
@@ -107,6 +111,33 @@ fn the_tap_is_not_read_without_room() {
     bench.post(1);
     bench.net.kicked(RX).unwrap();
     assert!(bench.rx.returned().is_some());
+}
+
+#[test]
+fn limits_hold_frames_back() {
+    let mut bench = Bench::limited(RateLimit { bytes_per_second: 0, frames_per_second: 100 });
+    bench.post(3 * PAGES);
+    let plain = Header::default().as_bytes().to_vec();
+    for _ in 0..20 {
+        bench.arrive(Header::default(), &frame(60));
+        bench.tx.submit(&[&plain, &frame(60)], &[]);
+    }
+    bench.net.kicked(RX).unwrap();
+    bench.net.kicked(TX).unwrap();
+    // 50 ms ahead of the rate, and the frame that closes the gate.
+    let frames = |bench: &Bench| {
+        let counted = bench.net.counters().read();
+        (counted.received.frames, counted.sent.frames)
+    };
+    assert_eq!(frames(&bench), (6, 6));
+    assert!(bench.net.source().is_none());
+    bench.net.kicked(TX).unwrap();
+    assert_eq!(frames(&bench), (6, 6));
+    while frames(&bench) != (20, 20) {
+        let deadline = bench.net.deadline().unwrap();
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        bench.net.deadline_passed().unwrap();
+    }
 }
 
 #[test]
