@@ -270,20 +270,22 @@ impl NetPort for Net {
         let Some(frame) = assemble(spare.unwrap_or_default(), parts, offload) else { return Some(()) };
         let mut send = self.send.lock();
         send.reclaim();
-        let frame = match send.add(frame) {
-            Ok(()) => return Some(()),
-            Err(frame) => frame,
-        };
-        // Full: hear of it when half is taken. If something was meanwhile, there is room now.
+        let Err(mut frame) = send.add(frame) else { return Some(()) };
         send.tell();
-        let half = send.ring.in_flight() / 2;
-        send.ring.notify(Notify::After(half));
-        send.reclaim();
-        let added = send.add(frame);
-        if added.is_ok() {
-            send.ring.notify(Notify::Never);
+        loop {
+            // Full: hear of it when half is taken. What was taken before that was said is not told any more.
+            let half = send.ring.in_flight() / 2;
+            let is_late = send.ring.notify(Notify::After(half));
+            send.reclaim();
+            match send.add(frame) {
+                Ok(()) => {
+                    send.ring.notify(Notify::Never);
+                    return Some(());
+                }
+                Err(_) if !is_late => return None,
+                Err(back) => frame = back,
+            }
         }
-        added.ok()
     }
 
     fn flush(&self) {

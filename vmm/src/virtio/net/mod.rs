@@ -35,6 +35,8 @@ const TX: usize = 1;
 const QUEUE_SIZE: u16 = 256;
 /// Frames served before the other direction gets its turn.
 const BATCH: usize = 64;
+/// Frames given to the guest before it is told, if it wants to be.
+const TELL: usize = 16;
 const HEADER_SIZE: usize = size_of::<Header>();
 /// Room that the longest frame and its header need.
 const ROOM: usize = HEADER_SIZE + MAX_FRAME;
@@ -183,9 +185,12 @@ impl Net {
     fn receive(&mut self) -> Result<(), Violation> {
         let Some(queue) = self.queues.get_mut(RX) else { return Ok(()) };
         let mut buffers = Buffers::default();
-        for _ in 0..BATCH {
+        for turn in 1..=BATCH {
             if self.link != Link::Up || self.pace[RX].holds() {
                 break;
+            }
+            if turn % TELL == 0 {
+                queue.notify(&self.ram)?;
             }
             if !buffers.fill(queue, &self.ram)? {
                 // All of them are popped, so this asks for a kick at the next one.
