@@ -5,6 +5,7 @@ use crate::fs::proc::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
+use crate::net::inet::interface::{LOOPBACK, UP};
 use crate::platform;
 use crate::security::Creds;
 use crate::signal::{Action, Signal};
@@ -184,20 +185,26 @@ impl LinkSource for View {
     fn value(&self, link: &str, file: &str) -> Option<String> {
         let link = self.container.net.interfaces().into_iter().find(|known| known.name == link)?;
         let mac: Vec<String> = link.mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        let up = link.flags & crate::net::inet::interface::UP != 0;
+        let up = link.flags & UP != 0;
         Some(match file {
             "addr_len" => String::from("6"),
+            "broadcast" if link.index != LOOPBACK => String::from("ff:ff:ff:ff:ff:ff"),
             "address" | "broadcast" => mac.join(":"),
             "carrier" => String::from(if up { "1" } else { return None }),
             "dev_id" => String::from("0x0"),
             "flags" => format!("{:#x}", link.flags & 0xffff),
             "ifindex" | "iflink" => format!("{}", link.index),
             "mtu" => format!("{}", link.mtu),
-            "operstate" => String::from("unknown"),
+            "operstate" if link.index == LOOPBACK => String::from("unknown"),
+            "operstate" => String::from(if up { "up" } else { "down" }),
             "tx_queue_len" => String::from("1000"),
             "type" => format!("{}", link.hardware),
-            "statistics/rx_bytes" | "statistics/tx_bytes" => format!("{}", link.bytes),
-            "statistics/rx_packets" | "statistics/tx_packets" => format!("{}", link.packets),
+            "statistics/rx_bytes" => format!("{}", link.bytes),
+            "statistics/tx_bytes" => format!("{}", link.out_bytes),
+            "statistics/rx_packets" => format!("{}", link.packets),
+            "statistics/tx_packets" => format!("{}", link.out_packets),
+            "statistics/rx_dropped" => format!("{}", link.dropped),
+            "statistics/tx_dropped" => format!("{}", link.out_dropped),
             _ => String::from("0"),
         })
     }

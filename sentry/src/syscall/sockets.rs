@@ -22,7 +22,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 const FAMILIES: &str =
-    "AF_UNIX, AF_INET, AF_INET6 over loopback, AF_NETLINK (route, sock_diag); the others answer EAFNOSUPPORT";
+    "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag); the others answer EAFNOSUPPORT";
 const PAIRS: &str = "AF_UNIX; other families answer EOPNOTSUPP or EAFNOSUPPORT, as on Linux";
 const OPTIONS: &str = "no socket filters, no source-specific multicast, no MSG_ZEROCOPY, no TCP fast open";
 
