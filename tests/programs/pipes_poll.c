@@ -410,6 +410,30 @@ static void pidfds(void)
     SHOW(syscall(SYS_pidfd_open, -1, 0));
 }
 
+/* The directory of a process in proc stands for it too. */
+static void pidfds_of_proc(void)
+{
+    char path[64];
+    pid_t child = fork();
+    if (child == 0)
+        for (;;)
+            pause();
+    snprintf(path, sizeof path, "/proc/%d", child);
+    int dir = open(path, O_RDONLY | O_DIRECTORY), named = open(path, O_PATH), other = open("/proc", O_RDONLY);
+    int own = open("/proc/self", O_RDONLY), thread = open("/proc/thread-self", O_RDONLY);
+    SHOW(syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, own, 0, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, named, 0, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, other, 0, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, thread, 0, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, dir, 65, NULL, 0));
+    SHOW(syscall(SYS_pidfd_send_signal, dir, SIGKILL, NULL, 0));
+    int status = 0;
+    waitpid(child, &status, 0);
+    HOLDS(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    SHOW(syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0));
+}
+
 static void splicing(void)
 {
     enter_scratch();
@@ -510,7 +534,7 @@ static const struct test_case cases[] = {
     {"pipes", pipes}, {"megabytes_through_a_pipe", megabytes_through_a_pipe}, {"atomic_writes", atomic_writes},
     {"poll_events", poll_events}, {"poll_and_signals", poll_and_signals}, {"select_sets", select_sets},
     {"epoll_modes", epoll_modes}, {"epoll_many", epoll_many}, {"eventfds", eventfds}, {"timerfds", timerfds},
-    {"signalfds", signalfds}, {"pidfds", pidfds}, {"splicing", splicing}, {"fifos", fifos}, {"terminals", terminals},
+    {"signalfds", signalfds}, {"pidfds", pidfds}, {"pidfds_of_proc", pidfds_of_proc}, {"splicing", splicing}, {"fifos", fifos}, {"terminals", terminals},
 };
 
 int main(int argc, char **argv) { return RUN_CASES(argc, argv, cases); }

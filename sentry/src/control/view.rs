@@ -10,6 +10,7 @@ use crate::platform;
 use crate::security::Creds;
 use crate::signal::{Action, Signal};
 use crate::task::namespaces::{self, NamespaceFile};
+use crate::task::pidfd::PidFd;
 use crate::task::{Container, Process, Task};
 use alloc::format;
 use alloc::string::String;
@@ -386,6 +387,11 @@ impl ProcTask for Subject {
         let contents = namespaces::change::of_task(self.task.as_ref()?, name)?;
         let stream: Arc<dyn Stream> = Arc::new(NamespaceFile(contents));
         Some(OpenFile::new(FileBody::Stream(stream, None), 0))
+    }
+
+    fn pidfd(&self) -> Arc<OpenFile> {
+        let stream: Arc<dyn Stream> = PidFd::new(self.process.clone());
+        OpenFile::new(FileBody::Stream(stream, None), 0)
     }
 
     fn set_name(&self, name: &[u8]) {

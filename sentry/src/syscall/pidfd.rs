@@ -11,6 +11,7 @@ use super::row::{
 use super::signals::{may_signal, read_info};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
+use crate::fs::proc;
 use crate::signal::info::SIZE as INFO_SIZE;
 use crate::signal::{SigInfo, Signal};
 use crate::task::pidfd::PidFd;
@@ -28,14 +29,7 @@ pub const ROWS: &[Row] = &[
         Never,
         Partial("KCMP_FILE, VM, FILES, FS and SIGHAND for equality, without an order")
     ),
-    row!(
-        424,
-        "pidfd_send_signal",
-        4,
-        pidfd_send_signal,
-        Never,
-        Partial("a descriptor of /proc/PID is refused")
-    ),
+    row!(424, "pidfd_send_signal", 4, pidfd_send_signal, Never, Full),
     row!(434, "pidfd_open", 2, pidfd_open, Never, Full),
     row!(438, "pidfd_getfd", 3, pidfd_getfd, Never, Full),
 ];
@@ -64,7 +58,11 @@ fn pidfd_send_signal(
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = descriptor::file(cx, fd)?;
+    let mut file = descriptor::file(cx, fd)?;
+    // The directory /proc/PID will do too.
+    if let Some(pidfd) = file.node().and_then(|node| proc::pidfd_of(node)) {
+        file = pidfd;
+    }
     let target = PidFd::process_of(&file)?;
     let signal = Signal::or_probe(number)?;
     let creds = cx.task.creds();

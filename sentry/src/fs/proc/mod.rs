@@ -29,6 +29,7 @@ mod status;
 mod sysctl;
 mod system;
 
+pub use process::pidfd_of;
 pub use source::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 
 use crate::fs::filesystem::{FileSystem, anonymous_device};

@@ -8,12 +8,13 @@ use super::{descriptors, inode, memory, mounts, status};
 use crate::abi::Errno;
 use crate::fs::node::LinkTarget;
 use crate::fs::pseudo::{Contents, Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, StaticDir, Text};
-use crate::fs::{FsCx, Node, NodeKind};
+use crate::fs::{FsCx, Node, NodeKind, OpenFile};
 use crate::security::user_ns::Kind;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 
 /// The directory of a process.
 pub(super) fn process_dir(source: &Arc<dyn ProcSource>, dev: u64, task: &Arc<dyn ProcTask>) -> Arc<Node> {
@@ -23,7 +24,33 @@ pub(super) fn process_dir(source: &Arc<dyn ProcSource>, dev: u64, task: &Arc<dyn
     let meta = Meta::new(dev, inode(info.tid, 1), 0o555).owned(creds.euid, creds.egid);
     files.insert("task", PseudoDir::node(meta, Threads { source: source.clone(), dev, task: task.clone() }));
     let meta = Meta::new(dev, inode(info.tid, 0), 0o555).owned(creds.euid, creds.egid);
-    PseudoDir::node(meta, StaticDir(files))
+    PseudoDir::node(meta, Files { files: StaticDir(files), task: task.clone() })
+}
+
+/// The directory of a process, which also stands for it (pidfd_send_signal(2)).
+struct Files {
+    files: StaticDir,
+    task: Arc<dyn ProcTask>,
+}
+
+impl Listing for Files {
+    fn lookup(&self, cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        self.files.lookup(cx, name)
+    }
+
+    fn entries(&self, cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
+        self.files.entries(cx)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+/// A descriptor of the process whose directory `node` is; `None` when it is another node.
+#[must_use]
+pub fn pidfd_of(node: &Node) -> Option<Arc<OpenFile>> {
+    PseudoDir::listing::<Files>(node).map(|files| files.task.pidfd())
 }
 
 struct Threads {

@@ -74,6 +74,9 @@ pub trait ProcTask: Send + Sync {
     /// The file behind `/proc/PID/ns/NAME`; `None` for a zombie.
     fn namespace(&self, name: &str) -> Option<Arc<OpenFile>>;
 
+    /// A descriptor of its process, as by pidfd_open(2).
+    fn pidfd(&self) -> Arc<OpenFile>;
+
     /// Sets the name (`/proc/PID/comm`).
     fn set_name(&self, name: &[u8]);
 

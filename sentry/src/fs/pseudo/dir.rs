@@ -34,6 +34,11 @@ pub trait Listing: Send + Sync {
     /// # Errors
     /// `ENOENT` when what the directory tells of is gone.
     fn entries(&self, cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno>;
+
+    /// Itself, where it can be asked for by [`PseudoDir::listing`].
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// A directory of fixed entries.
@@ -71,6 +76,13 @@ impl PseudoDir {
         let meta = Meta { mode: meta.mode | 0o040_000, nlink: 2, ..meta };
         let dir = Self { ino: meta.ino, listing: Box::new(listing) };
         Node::new(meta.into_ops(), NodeKind::Dir(Arc::new(dir)))
+    }
+
+    /// The listing of a node, if it is a directory of that kind.
+    #[must_use]
+    pub fn listing<T: Listing + 'static>(node: &Node) -> Option<&T> {
+        let NodeKind::Dir(dir) = &node.kind else { return None };
+        dir.as_any().downcast_ref::<Self>()?.listing.as_any()?.downcast_ref()
     }
 
     /// A directory of fixed entries.
