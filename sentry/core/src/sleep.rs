@@ -28,6 +28,10 @@ pub trait Interrupt: Sync {
     fn interrupted(&self) -> bool;
     /// The task must exit.
     fn killed(&self) -> bool;
+    /// The task is about to sleep in a call that it made with these registers.
+    fn parks(&self, regs: &crate::cpu::Regs) {
+        let _ = regs;
+    }
 }
 
 /// The capability to sleep, of one kernel thread. Neither `Send` nor `Clone`.

@@ -51,15 +51,12 @@ fn describe(text: &mut String, cx: &FsCx<'_>, task: &dyn ProcTask) {
         used_ms / 1000,
         used_ms % 1000
     );
-    let Some((number, details)) = task.call() else {
+    let Some(details) = task.call() else {
         text.push_str(if info.state == 'R' { ": runs\n" } else { "\n" });
         return;
     };
-    let name = usize::try_from(number).ok().and_then(|number| NAMES.get(number)).copied().unwrap_or("?");
-    let Some(details) = details else {
-        let _ = writeln!(text, ": in {name}");
-        return;
-    };
+    let name =
+        usize::try_from(details.number).ok().and_then(|number| NAMES.get(number)).copied().unwrap_or("?");
     let [a, b, c, d, e, f] = details.arguments;
     let _ = writeln!(text, ": in {name}({a:#x}, {b:#x}, {c:#x}, {d:#x}, {e:#x}, {f:#x})");
     let Some(mm) = task.mm() else { return };

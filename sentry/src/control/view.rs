@@ -374,7 +374,7 @@ impl ProcTask for Subject {
         self.task.as_ref().map_or_else(|| Arc::new(Creds::root()), |task| task.creds())
     }
 
-    fn call(&self) -> Option<(u64, Option<CallDetails>)> {
+    fn call(&self) -> Option<CallDetails> {
         self.task.as_ref().and_then(|task| task.waiting_call())
     }
 

@@ -51,7 +51,7 @@ impl<'a> FsCx<'a> {
     /// The caller as one who waits.
     #[must_use]
     pub fn waiter(&self) -> Waiter<'a> {
-        Waiter { sleeper: self.sleeper, interrupt: self.interrupt }
+        Waiter { sleeper: self.sleeper, interrupt: self.interrupt, regs: None }
     }
 }
 

@@ -154,8 +154,7 @@ impl Cx<'_> {
     /// The caller as one who waits.
     #[must_use]
     pub fn waiter(&self) -> Waiter<'_> {
-        self.task.describe_call(&self.context.regs);
-        Waiter { sleeper: self.sleeper, interrupt: &**self.task }
+        Waiter { sleeper: self.sleeper, interrupt: &**self.task, regs: Some(&self.context.regs) }
     }
 }
 
@@ -191,7 +190,7 @@ fn make(cx: &mut Cx<'_>) -> Option<Restart> {
         cx.context.regs.rax = i64::from(-Errno::ENOSYS.number()).cast_unsigned();
         return None;
     };
-    let result = if task.count_syscall(row.number).is_multiple_of(SAMPLE) {
+    let result = if task.count_syscall().is_multiple_of(SAMPLE) {
         let (task, sleeper) = (cx.task, cx.sleeper);
         task.count_system(sleeper, SAMPLE, || call(cx, row))
     } else {

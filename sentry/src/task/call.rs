@@ -1,5 +1,5 @@
 //! [`CallRecord`]: the system call that a task is in, for `/proc/PID/syscall` and for who looks into a sandbox that seems to
-//! hang. The number is noted at every call, the rest only by calls that may wait.
+//! hang. It is noted when a call puts the task to sleep.
 
 use crate::fs::proc::CallDetails;
 use chitin_core::cpu::Regs;
@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 pub(crate) struct CallRecord {
     number: AtomicU64,
-    /// Which of the task's calls the details belong to, counted from 1.
+    /// Which of the task's calls this is, counted from 1.
     sequence: AtomicU64,
     arguments: [AtomicU64; 6],
     stack_pointer: AtomicU64,
@@ -17,12 +17,9 @@ pub(crate) struct CallRecord {
 }
 
 impl CallRecord {
-    pub(super) fn begin(&self, number: u16) {
-        self.number.store(u64::from(number), Ordering::Relaxed);
-    }
-
-    /// Notes the details of the task's call number `sequence`.
-    pub(super) fn describe(&self, sequence: u64, regs: &Regs) {
+    /// Notes the task's call number `sequence`.
+    pub(super) fn note(&self, sequence: u64, regs: &Regs) {
+        self.number.store(regs.orig_rax, Ordering::Relaxed);
         let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
         self.arguments.iter().zip(arguments).for_each(|(place, value)| place.store(value, Ordering::Relaxed));
         self.stack_pointer.store(regs.rsp, Ordering::Relaxed);
@@ -30,15 +27,14 @@ impl CallRecord {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    /// The number of the call that began last, and its details if it noted them; `sequence` is how many calls the task has
-    /// begun.
-    pub(super) fn get(&self, sequence: u64) -> (u64, Option<CallDetails>) {
-        let is_described = sequence != 0 && self.sequence.load(Ordering::Acquire) == sequence;
-        let details = is_described.then(|| CallDetails {
+    /// The call that began last, if it put the task to sleep; `sequence` is how many calls the task has begun.
+    pub(super) fn get(&self, sequence: u64) -> Option<CallDetails> {
+        let is_noted = sequence != 0 && self.sequence.load(Ordering::Acquire) == sequence;
+        is_noted.then(|| CallDetails {
+            number: self.number.load(Ordering::Relaxed),
             arguments: self.arguments.each_ref().map(|place| place.load(Ordering::Relaxed)),
             stack_pointer: self.stack_pointer.load(Ordering::Relaxed),
             pc: self.pc.load(Ordering::Relaxed),
-        });
-        (self.number.load(Ordering::Relaxed), details)
+        })
     }
 }

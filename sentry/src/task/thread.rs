@@ -446,23 +446,17 @@ impl Task {
     }
 
     /// Counts a system call; returns how many there were before. Only the task itself calls it.
-    pub(crate) fn count_syscall(&self, number: u16) -> u64 {
-        self.call.begin(number);
+    pub(crate) fn count_syscall(&self) -> u64 {
         let before = self.syscalls.load(Ordering::Relaxed);
         self.syscalls.store(before + 1, Ordering::Relaxed);
         before
     }
 
-    /// Notes what the call that it is in was given, for who looks while it waits. Only the task itself calls it.
-    pub(crate) fn describe_call(&self, regs: &Regs) {
-        self.call.describe(self.syscalls.load(Ordering::Relaxed), regs);
-    }
-
-    /// The call that it waits in; `None` when it does not sleep, or has not made one.
+    /// The call that it waits in; `None` when it does not sleep, or not for what a call waits for.
     #[must_use]
-    pub fn waiting_call(&self) -> Option<(u64, Option<CallDetails>)> {
+    pub fn waiting_call(&self) -> Option<CallDetails> {
         let sequence = self.syscalls.load(Ordering::Relaxed);
-        (sequence > 0 && !self.is_running()).then(|| self.call.get(sequence))
+        if self.is_running() { None } else { self.call.get(sequence) }
     }
 
     /// CPU time and calls of this thread; nothing once it has ended, for its process and container count them then.
@@ -522,5 +516,9 @@ impl Interrupt for Task {
 
     fn killed(&self) -> bool {
         self.work().contains(Work::EXIT)
+    }
+
+    fn parks(&self, regs: &Regs) {
+        self.call.note(self.syscalls.load(Ordering::Relaxed), regs);
     }
 }

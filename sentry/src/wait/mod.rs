@@ -7,6 +7,7 @@ use crate::abi::Errno;
 use crate::user::UserFault;
 use alloc::vec::Vec;
 use bitflags::bitflags;
+use chitin_core::cpu::Regs;
 use chitin_core::sleep::{Interrupt, Sleeper, Woken};
 use chitin_core::wait::{Exclusive, Registration, WaitQueue};
 use core::task::Waker;
@@ -114,6 +115,8 @@ pub struct Waiter<'a> {
     pub sleeper: &'a Sleeper,
     /// Signals.
     pub interrupt: &'a dyn Interrupt,
+    /// The registers of the call, where it is one that makes it wait.
+    pub regs: Option<&'a Regs>,
 }
 
 impl Waiter<'_> {
@@ -125,6 +128,9 @@ impl Waiter<'_> {
         }
         if deadline_ns.is_some_and(|deadline| self.sleeper.now_ns() >= deadline) {
             return Woken::TimedOut;
+        }
+        if let Some(regs) = self.regs {
+            self.interrupt.parks(regs);
         }
         self.sleeper.park(deadline_ns);
         Woken::Ready

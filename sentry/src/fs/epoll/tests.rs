@@ -129,7 +129,7 @@ fn no_wake_up_is_lost() {
             };
             crate::platform::get().spawn("writer", std::boxed::Box::new(body)).unwrap();
         }
-        let waiter = Waiter { sleeper, interrupt: &Calm };
+        let waiter = Waiter { sleeper, interrupt: &Calm, regs: None };
         let mut taken = 0;
         while taken < events * total {
             for (_, fd) in epoll.wait(&waiter, 2, None).unwrap() {

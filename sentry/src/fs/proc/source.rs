@@ -63,8 +63,8 @@ pub trait ProcTask: Send + Sync {
     /// Credentials.
     fn creds(&self) -> Arc<Creds>;
 
-    /// The call that it waits in, with what it was given where that is known; `None` when it does not wait in one.
-    fn call(&self) -> Option<(u64, Option<CallDetails>)> {
+    /// The call that it waits in; `None` when it does not sleep, or not for what a call waits for.
+    fn call(&self) -> Option<CallDetails> {
         None
     }
 
@@ -84,9 +84,11 @@ pub trait ProcTask: Send + Sync {
     fn set_oom_score_adj(&self, value: i32);
 }
 
-/// Arguments and user registers of a call.
+/// A call with its arguments and the user registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallDetails {
+    /// Number.
+    pub number: u64,
     /// The six argument registers.
     pub arguments: [u64; 6],
     /// User stack pointer.

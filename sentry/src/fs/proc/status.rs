@@ -221,15 +221,15 @@ pub(super) fn syscall(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
         return Err(Errno::EPERM);
     }
     Ok(match task.call() {
-        Some((number, Some(details))) => {
-            let mut line = format!("{number}");
+        Some(details) => {
+            let mut line = format!("{}", details.number);
             for argument in details.arguments {
                 let _ = write!(line, " {argument:#x}");
             }
             let _ = writeln!(line, " {:#x} {:#x}", details.stack_pointer, details.pc);
             line.into_bytes()
         }
-        // It waits in a call that says no more of itself, for a page, or not at all.
-        _ => b"running\n".to_vec(),
+        // It waits for a page or for the file server, or not at all.
+        None => b"running\n".to_vec(),
     })
 }

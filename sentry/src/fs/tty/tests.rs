@@ -162,7 +162,7 @@ fn times_of_raw_reads() {
         termios.cc[cc::VMIN] = 0;
         termios.cc[cc::VTIME] = 2;
         pty.state().line.set_termios(termios);
-        let waiter = crate::wait::Waiter { sleeper, interrupt: &Calm };
+        let waiter = crate::wait::Waiter { sleeper, interrupt: &Calm, regs: None };
         let start = sleeper.now_ns();
         assert_eq!(crate::wait::block_on(&waiter, &slave, None, || read(&*slave)), Ok(vec![]));
         assert!(sleeper.now_ns() >= start + 200_000_000);

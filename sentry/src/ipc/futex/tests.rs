@@ -63,7 +63,7 @@ fn swap(mm: &Mm, at: UserAddr, new: u32) -> u32 {
 /// The mutex of "Futexes are tricky": 0 free, 1 taken, 2 taken and perhaps waited for.
 fn mutex_lock(mm: &Mm, sleeper: &Sleeper) {
     let user = UserMemory { mm, sleeper };
-    let waiter = Waiter { sleeper, interrupt: &Calm };
+    let waiter = Waiter { sleeper, interrupt: &Calm, regs: None };
     if mm.space().compare_exchange_u32(AT, 0, 1).unwrap() == 0 {
         return;
     }
@@ -117,7 +117,7 @@ fn requeued_waiters_are_woken_at_their_new_place() {
             let mm = mm.clone();
             spawn(move |sleeper| {
                 let user = UserMemory { mm: &mm, sleeper };
-                let waiter = Waiter { sleeper, interrupt: &Calm };
+                let waiter = Waiter { sleeper, interrupt: &Calm, regs: None };
                 assert_eq!(wait(&user, &waiter, &[expected(&user, AT, 0)], None), Ok(0));
                 add(&mm, UserAddr::new(AT.get() + 128), 1);
             });
@@ -143,7 +143,7 @@ fn timeouts_bitsets_and_many() {
     hosted::for_seeds(50, |sleeper| {
         let (mm, _frame) = memory();
         let user = UserMemory { mm: &mm, sleeper };
-        let waiter = Waiter { sleeper, interrupt: &Calm };
+        let waiter = Waiter { sleeper, interrupt: &Calm, regs: None };
         let deadline = sleeper.now_ns() + 1_000_000;
         assert_eq!(wait(&user, &waiter, &[expected(&user, AT, 0)], Some(deadline)), Err(Blocked::TimedOut));
         assert!(sleeper.now_ns() >= deadline);
@@ -169,7 +169,7 @@ fn locks_are_handed_over() {
             let (mm, frame) = (mm.clone(), frame.clone());
             spawn(move |sleeper| {
                 let user = UserMemory { mm: &mm, sleeper };
-                let waiter = Waiter { sleeper, interrupt: &Calm };
+                let waiter = Waiter { sleeper, interrupt: &Calm, regs: None };
                 let key = expected(&user, AT, 0).key;
                 for _ in 0..3 {
                     pi::lock(&user, &waiter, (AT, key), tid, pi::Patience::Wait, None).unwrap();
