@@ -126,19 +126,22 @@ impl AioContext {
         most: usize,
         deadline_ns: Option<u64>,
     ) -> Result<Vec<AioEvent>, Option<Errno>> {
-        let woken = waiter.until(&self.changed, deadline_ns, || {
-            let state = self.state.lock();
-            (state.done.len() >= least || state.is_destroyed).then_some(())
-        });
-        let mut state = self.state.lock();
-        let count = state.done.len().min(most);
-        let events: Vec<AioEvent> = state.done.drain(..count).collect();
-        match woken {
-            _ if !events.is_empty() => Ok(events),
-            _ if state.is_destroyed => Err(Some(Errno::EINVAL)),
-            Ok(()) | Err(Woken::TimedOut) => Ok(events),
-            Err(_) => Err(None),
+        // Counted and taken under one lock, for another thread may fetch too.
+        let take = |least: usize| {
+            let mut state = self.state.lock();
+            let count = state.done.len().min(most);
+            let enough = count >= least || state.is_destroyed;
+            enough.then(|| state.done.drain(..count).collect::<Vec<_>>())
+        };
+        let (events, woken) = match waiter.until(&self.changed, deadline_ns, || take(least)) {
+            Ok(events) => (events, Woken::Ready),
+            // What is there by then is told, fewer or none.
+            Err(woken) => (take(0).unwrap_or_default(), woken),
+        };
+        if events.is_empty() && self.state.lock().is_destroyed {
+            return Err(Some(Errno::EINVAL));
         }
+        if events.is_empty() && woken == Woken::Interrupted { Err(None) } else { Ok(events) }
     }
 
     /// Puts back what could not be handed out.

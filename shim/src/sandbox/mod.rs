@@ -15,7 +15,6 @@ pub use channel::{ChannelError, Ticket};
 pub use ending::Ending;
 pub use spawn::{OVERRIDE, PROGRAM, find};
 
-use crate::log::{Level, log};
 use crate::network::PodNetwork;
 use channel::{Channel, Reader, channel};
 use chitin_proto::network::Network;
@@ -234,13 +233,7 @@ impl Sandbox {
     }
 
     fn set_network(&self, network: Network) -> Result<(), SandboxError> {
-        match self.control(&control::Request::SetNetwork(network)) {
-            Err(SandboxError::Sentry { errno: libc::ENOSYS, message }) => {
-                log(Level::Warning, format!("the pod's interfaces are not used: {message}"));
-                Ok(())
-            }
-            other => other.map(drop),
-        }
+        self.control(&control::Request::SetNetwork(network)).map(drop)
     }
 
     /// Adds a directory tree (or one file) and returns the name under which the guest finds it.

@@ -8,15 +8,19 @@ use super::interface::LOOPBACK;
 use super::ip::icmp::Trouble;
 use super::settings::{Settings, Timestamps};
 use crate::abi::Errno;
+use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::socket::{Control, Incoming, MsgFlags};
 use crate::platform;
-use crate::user::IoWriter;
-use crate::wait::Stop;
+use crate::user::{IoWriter, UserAddr, UserPtr};
+use crate::wait::{PollMask, Stop};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use chitin_core::lock::SpinLock;
 use core::net::IpAddr;
+
+const FIONREAD: u32 = 0x541b;
+const TIOCOUTQ: u32 = 0x5411;
 
 /// Errors that wait at most.
 const MAX_ERRORS: usize = 16;
@@ -72,6 +76,13 @@ struct Queue {
 /// What waits to be received.
 pub(super) struct Inbox(SpinLock<Queue>);
 
+/// How a socket stands beside what waits in it.
+pub(super) struct Ends {
+    pub(super) has_error: bool,
+    pub(super) no_receive: bool,
+    pub(super) no_send: bool,
+}
+
 impl Inbox {
     pub(super) fn new() -> Self {
         Self(SpinLock::new(QUEUE, Queue::default()))
@@ -99,15 +110,38 @@ impl Inbox {
         }
     }
 
-    /// Whether datagrams wait, and whether errors do.
-    pub(super) fn waiting(&self) -> (bool, bool) {
-        let queue = self.0.lock();
-        (!queue.datagrams.is_empty(), !queue.errors.is_empty())
+    /// Whether errors wait.
+    pub(super) fn has_errors(&self) -> bool {
+        !self.0.lock().errors.is_empty()
     }
 
-    /// Bytes of the next datagram.
-    pub(super) fn next_len(&self) -> usize {
-        self.0.lock().datagrams.front().map_or(0, |first| first.data.len())
+    /// What poll(2) says of the socket.
+    pub(super) fn poll(&self, ends: &Ends) -> PollMask {
+        let queue = self.0.lock();
+        let mut mask = PollMask::OUT | PollMask::WRNORM | PollMask::WRBAND;
+        mask.set(PollMask::ERR, ends.has_error || !queue.errors.is_empty());
+        mask.set(PollMask::IN | PollMask::RDNORM, !queue.datagrams.is_empty() || ends.no_receive);
+        mask.set(PollMask::RDHUP, ends.no_receive);
+        mask.set(PollMask::HUP, ends.no_receive && ends.no_send);
+        mask
+    }
+
+    /// ioctl(2) on the socket: bytes of the next datagram, and of those that wait to be sent, which are none.
+    pub(super) fn ioctl(
+        &self,
+        base: &Base,
+        cx: &IoctlCx<'_>,
+        command: u32,
+        argument: u64,
+    ) -> Result<usize, Errno> {
+        let value = match command {
+            FIONREAD => self.0.lock().datagrams.front().map_or(0, |first| first.data.len()),
+            TIOCOUTQ => 0,
+            _ => return base.stack.interface_ioctl(cx, base.maker.admin, command, argument),
+        };
+        let value = i32::try_from(value).unwrap_or(i32::MAX);
+        cx.user.write(UserPtr::new(UserAddr::new(argument)), &value)?;
+        Ok(0)
     }
 
     /// Bytes charged, and datagrams dropped.

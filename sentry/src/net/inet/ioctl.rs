@@ -147,8 +147,14 @@ impl Stack {
                 let mtu = u32::try_from(number_in(request)).map_err(|_| Errno::EINVAL)?;
                 self.change_link(device, None, Some(mtu))
             }
-            // They follow from address and mask.
-            SIOCSIFBRDADDR | SIOCSIFDSTADDR => Ok(()),
+            // They follow from address and mask: others cannot be.
+            SIOCSIFBRDADDR | SIOCSIFDSTADDR => {
+                let own = first4(link)?;
+                let IpAddr::V4(ip) = own.ip else { return Err(Errno::EADDRNOTAVAIL) };
+                let last = Ipv4Addr::from_bits(ip.to_bits() | !own.mask4().to_bits());
+                let follows = if command == SIOCSIFBRDADDR { last } else { ip };
+                if address_in(request) == follows { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+            }
             SIOCSIFADDR => {
                 let ip = address_in(request);
                 let prefix = if ip.octets()[0] < 128 {

@@ -6,7 +6,7 @@
 use super::Stack;
 use super::base::Base;
 use super::buffer::{self};
-use super::datagram::{self, Datagram, Inbox};
+use super::datagram::{self, Datagram, Ends, Inbox};
 use super::endpoint::{Endpoint, Family, Local};
 use super::interface::Cast;
 use super::ip::icmp::Trouble;
@@ -19,7 +19,7 @@ use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
-use crate::user::{IoReader, IoWriter, UserAddr, UserPtr};
+use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -35,9 +35,6 @@ const SOL_ICMPV6: i32 = 58;
 /// `IPPROTO_RAW`: only sends, whole packets.
 const ANY_PROTOCOL: i32 = 255;
 const MAX_PACKET: usize = 65_535;
-
-const FIONREAD: u32 = 0x541b;
-const TIOCOUTQ: u32 = 0x5411;
 
 struct State {
     local: Option<Local>,
@@ -422,24 +419,12 @@ impl Socket for Raw {
             table.add(&self.base.events);
         }
         let state = self.state.lock();
-        let (datagrams, errors) = self.inbox.waiting();
-        let mut mask = PollMask::OUT | PollMask::WRNORM | PollMask::WRBAND;
-        mask.set(PollMask::ERR, state.error.is_some() || errors);
-        mask.set(PollMask::IN | PollMask::RDNORM, datagrams || state.no_receive);
-        mask.set(PollMask::RDHUP, state.no_receive);
-        mask.set(PollMask::HUP, state.no_receive && state.no_send);
-        mask
+        let (no_receive, no_send) = (state.no_receive, state.no_send);
+        self.inbox.poll(&Ends { has_error: state.error.is_some(), no_receive, no_send })
     }
 
     fn ioctl(&self, cx: &IoctlCx<'_>, command: u32, argument: u64) -> Result<usize, Errno> {
-        let value = match command {
-            FIONREAD => self.inbox.next_len(),
-            TIOCOUTQ => 0,
-            _ => return self.base.stack.interface_ioctl(cx, self.base.maker.admin, command, argument),
-        };
-        let value = i32::try_from(value).unwrap_or(i32::MAX);
-        cx.user.write(UserPtr::new(UserAddr::new(argument)), &value)?;
-        Ok(0)
+        self.inbox.ioctl(&self.base, cx, command, argument)
     }
 
     fn released(&self) {

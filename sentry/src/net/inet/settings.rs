@@ -459,7 +459,7 @@ impl Settings {
                 let link = around.links.iter().find(|link| link.index == self.device);
                 self.device_name = link.map_or_else(String::new, |link| link.name.clone());
             }
-            // Of no effect on loopback: SO_BUSY_POLL, SO_MAX_PACING_RATE, SO_INCOMING_CPU, SO_SELECT_ERR_QUEUE.
+            // Hints without effect (docs/limits.md): SO_BUSY_POLL, SO_MAX_PACING_RATE, SO_INCOMING_CPU, SO_SELECT_ERR_QUEUE.
             45..=47 | 49 => {}
             _ => return Err(Errno::ENOPROTOOPT),
         }

@@ -174,7 +174,7 @@ impl Udp {
     pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
         if flags.contains(MsgFlags::ERRQUEUE) {
             let error = self.inbox.receive_error(self.base.family)?;
-            if !self.inbox.waiting().1 {
+            if !self.inbox.has_errors() {
                 self.state.lock().error = None;
             }
             return Ok(error);
