@@ -247,15 +247,25 @@ impl Dentry {
     pub(crate) fn child_removed(self: &Arc<Self>, child: &Arc<Self>) {
         child.removed.store(true, Ordering::Release);
         self.forget_child(child);
+        self.name_freed(&child.name());
+    }
+
+    /// Nothing has that name any more: that is remembered where what is remembered holds.
+    fn name_freed(self: &Arc<Self>, name: &[u8]) {
         if self.cache.policy == DentryPolicy::Always {
-            let name = child.name();
-            self.add_child(&name, None);
+            self.add_child(name, None);
         }
     }
 
-    /// `child` of `self` is called `name` in `target` now. The caller holds the locks of both directories and the file
-    /// system's rename lock.
+    /// `child` of `self` is called `name` in `target` now, and nothing has its old name. The caller holds the locks of both
+    /// directories and the file system's rename lock.
     pub(crate) fn child_moved(self: &Arc<Self>, child: &Arc<Self>, target: &Arc<Self>, name: &[u8]) {
+        let old = child.name();
+        self.move_child(child, target, name);
+        self.name_freed(&old);
+    }
+
+    fn move_child(&self, child: &Arc<Self>, target: &Arc<Self>, name: &[u8]) {
         self.forget_child(child);
         let old = {
             let mut place = child.place.lock();
@@ -278,8 +288,8 @@ impl Dentry {
         let (name, other_name) = (child.name(), other.name());
         self.forget_child(child);
         target.forget_child(other);
-        self.child_moved(child, target, &other_name);
-        target.child_moved(other, self, &name);
+        self.move_child(child, target, &other_name);
+        target.move_child(other, self, &name);
     }
 
     /// This dentry and, where names are otherwise not remembered, those above it: a mount must be found from the root on.

@@ -229,7 +229,7 @@ pub fn rename(cx: &FsCx<'_>, from: &Side<'_>, to: &Side<'_>, flags: u32) -> Resu
     }
     let replaced_dir = target.node.as_ref().filter(|there| there.is_dir() && flags & EXCHANGE == 0);
     let _victim = replaced_dir.map(|there| there.state.lock.lock(cx.sleeper));
-    node.dir()?.rename(cx, name, new_node, new_name, flags)?;
+    node.dir()?.rename(cx, name, new_node, new_name, target.node.as_ref(), flags)?;
     if flags & EXCHANGE != 0 {
         dir.children_exchanged(&source, new_dir, &target);
         notify::moved((node, name), (new_node, new_name), moved, None);

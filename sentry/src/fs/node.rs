@@ -397,7 +397,8 @@ pub trait DirNode: Send + Sync {
     /// `ENOENT`, `ENOTEMPTY`, `EROFS`.
     fn rmdir(&self, cx: &FsCx<'_>, name: &[u8]) -> Result<(), Errno>;
 
-    /// Moves an entry; `flags` as renameat2(2) (`RENAME_NOREPLACE` 1, `RENAME_EXCHANGE` 2).
+    /// Moves an entry; `flags` as renameat2(2) (`RENAME_NOREPLACE` 1, `RENAME_EXCHANGE` 2). `there` is what the caller, who
+    /// holds the locks of both directories, found under `target_name`.
     ///
     /// # Errors
     /// As rename(2); `EXDEV` when `target` is of another file system, `EINVAL` for flags that are not supported.
@@ -407,6 +408,7 @@ pub trait DirNode: Send + Sync {
         name: &[u8],
         target: &Arc<Node>,
         target_name: &[u8],
+        there: Option<&Arc<Node>>,
         flags: u32,
     ) -> Result<(), Errno>;
 

@@ -108,6 +108,7 @@ impl DirNode for FuseDir {
         name: &[u8],
         target: &Arc<Node>,
         target_name: &[u8],
+        _: Option<&Arc<Node>>,
         flags: u32,
     ) -> Result<(), Errno> {
         let target =

@@ -182,6 +182,11 @@ impl OverlayDir {
         Ok(Found { node: self.find_below(cx, name)?, covers: true })
     }
 
+    /// As [`OverlayDir::find`], where it is known that `name` leads to `node`: the layers are not asked.
+    fn found(&self, name: &[u8], node: Arc<Node>) -> Found {
+        Found { node, covers: self.state.lock().changes.get(name).is_none_or(|change| change.covers) }
+    }
+
     /// Whether the layers have `name`, which leads nowhere now: it is remembered as removed then.
     fn covers(&self, name: &[u8]) -> bool {
         self.state.lock().changes.get(name).is_some_and(|change| change.covers)
@@ -341,6 +346,7 @@ impl DirNode for OverlayDir {
         name: &[u8],
         target: &Arc<Node>,
         target_name: &[u8],
+        there: Option<&Arc<Node>>,
         flags: u32,
     ) -> Result<(), Errno> {
         let other =
@@ -349,11 +355,7 @@ impl DirNode for OverlayDir {
             return Err(Errno::EINVAL);
         }
         let source = self.find(cx, name)?;
-        let there = match other.find(cx, target_name) {
-            Ok(there) => Some(there),
-            Err(Errno::ENOENT) => None,
-            Err(errno) => return Err(errno),
-        };
+        let there = there.map(|node| other.found(target_name, node.clone()));
         if flags & EXCHANGE != 0 {
             return self.exchange(cx, name, &source, other, target_name, &there.ok_or(Errno::ENOENT)?);
         }

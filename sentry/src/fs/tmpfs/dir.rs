@@ -234,6 +234,7 @@ impl DirNode for TmpDir {
         name: &[u8],
         target: &Arc<Node>,
         target_name: &[u8],
+        _: Option<&Arc<Node>>,
         flags: u32,
     ) -> Result<(), Errno> {
         let other = Self::of(target).ok_or(Errno::EXDEV)?;

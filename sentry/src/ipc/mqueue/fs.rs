@@ -248,6 +248,7 @@ impl DirNode for Root {
         _name: &[u8],
         _target: &Arc<Node>,
         _target_name: &[u8],
+        _there: Option<&Arc<Node>>,
         _flags: u32,
     ) -> Result<(), Errno> {
         Err(Errno::EPERM)
