@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const GUEST_TARGET: &str = "x86_64-unknown-none";
+/// Profile of the workspace's manifest.
+const GUEST_PROFILE: &str = "guest";
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -45,12 +47,21 @@ fn build_guest(root: &Path, out: &Path) -> PathBuf {
     }
     cargo
         .current_dir(root)
-        .args(["build", "--release", "--package", "chitin-guest", "--target", GUEST_TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--profile",
+            GUEST_PROFILE,
+            "--package",
+            "chitin-guest",
+            "--target",
+            GUEST_TARGET,
+            "--target-dir",
+        ])
         .arg(&target_dir)
         .env("RUSTFLAGS", "-C relocation-model=static -C code-model=kernel -C force-frame-pointers=yes");
     let status = cargo.status().unwrap_or_else(|error| panic!("cannot run cargo for the guest: {error}"));
     assert!(status.success(), "the guest kernel does not build (cargo build -p chitin-guest)");
-    target_dir.join(GUEST_TARGET).join("release").join("chitin-guest")
+    target_dir.join(GUEST_TARGET).join(GUEST_PROFILE).join("chitin-guest")
 }
 
 /// The test guest: one source file, no dependencies.
