@@ -4,13 +4,15 @@
 //! because every CPU has to forget them.
 
 use crate::arch::entry;
-use crate::log::log;
+use crate::log;
 use crate::mem::tables::{self, ACCESSED, DIRTY, GLOBAL, NO_EXECUTE, PRESENT, WRITABLE};
 use crate::mem::{Exhausted, STACKS, tlb};
+use alloc::format;
 use alloc::vec::Vec;
 use chitin_core::frame::Block;
 use chitin_core::lock::SpinLock;
 use chitin_proto::layout::STACKS_VA;
+use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a stack.
@@ -139,14 +141,17 @@ impl Stack {
         }
         let used = self.used();
         if DEEPEST.fetch_max(used, Ordering::Relaxed) < used && used > REMARKABLE {
-            log!("chitin: {used} of {STACK_SIZE} bytes of a kernel stack were used, perhaps by");
+            let mut text =
+                format!("chitin: {used} of {STACK_SIZE} bytes of a kernel stack were used, perhaps by\n");
             let mut code = self.words(0, used).filter(|word| entry::is_text(*word));
             for _ in 0..CODE_LINES {
                 let mut four = [0; 4];
                 four.iter_mut().zip(&mut code).for_each(|(to, from)| *to = from);
                 let [one, two, three, four] = four;
-                log!("  {one:#x} {two:#x} {three:#x} {four:#x}");
+                let _ = writeln!(text, "  {one:#x} {two:#x} {three:#x} {four:#x}");
             }
+            // In one piece: each leaves the VM.
+            log::write(&text);
         }
     }
 
