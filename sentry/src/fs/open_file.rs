@@ -4,6 +4,7 @@ use crate::fs::async_io::AsyncIo;
 use crate::fs::node::OpenState;
 use crate::fs::node_state::WriteAccess;
 use crate::fs::notify::{self, Mask};
+use crate::fs::stream::StreamKind;
 use crate::fs::{Node, Path, Stream, path};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,6 +24,7 @@ pub enum FileBody {
 /// An open file description, shared by descriptors that were duplicated or inherited.
 pub struct OpenFile {
     body: FileBody,
+    stream_kind: StreamKind,
     flags: AtomicU32,
     path: Option<Path>,
     write_access: Option<WriteAccess>,
@@ -57,8 +59,13 @@ impl OpenFile {
     }
 
     fn build(body: FileBody, flags: u32, path: Option<Path>, write_access: Option<WriteAccess>) -> Arc<Self> {
+        let stream_kind = match &body {
+            FileBody::Stream(stream, _) => stream.kind(),
+            FileBody::Node(..) | FileBody::Path(_) => StreamKind::Plain,
+        };
         Arc::new(Self {
             body,
+            stream_kind,
             flags: AtomicU32::new(flags),
             path,
             write_access,
@@ -72,6 +79,12 @@ impl OpenFile {
     #[must_use]
     pub fn body(&self) -> &FileBody {
         &self.body
+    }
+
+    /// What its stream is to system calls; [`StreamKind::Plain`] when it is none.
+    #[must_use]
+    pub fn stream_kind(&self) -> StreamKind {
+        self.stream_kind
     }
 
     /// The node, unless it is a stream without one.

@@ -33,6 +33,19 @@ pub struct Caller {
     pub container: usize,
 }
 
+/// What system calls have to mind about a stream. An open file keeps it: those that move a byte do not ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Nothing.
+    Plain,
+    /// A terminal: background groups are stopped.
+    Terminal,
+    /// A memory device: it ignores offsets, all others refuse them, and it always has more.
+    Memory,
+    /// A socket: reads and writes may have time limits.
+    Socket,
+}
+
 /// A stream behind an open file.
 pub trait Stream: Send + Sync + Any {
     /// Reads what is there.
@@ -47,7 +60,12 @@ pub trait Stream: Send + Sync + Any {
     /// [`Stop`].
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop>;
 
-    /// How long a read and a write wait, in ns; 0 is for ever (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
+    /// What it is to system calls; always the same.
+    fn kind(&self) -> StreamKind {
+        StreamKind::Plain
+    }
+
+    /// How long a read and a write of a [`StreamKind::Socket`] wait, in ns; 0 is for ever (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
     fn timeouts_ns(&self) -> (u64, u64) {
         (0, 0)
     }

@@ -4,7 +4,7 @@
 
 use super::address::Address;
 use crate::abi::Errno;
-use crate::fs::stream::IoctlCx;
+use crate::fs::stream::{IoctlCx, StreamKind};
 use crate::fs::{Attr, FileBody, OpenFile, Stream, anon};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
@@ -319,6 +319,10 @@ impl Stream for SocketFile {
 
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
         self.socket.try_send(from, &mut Outgoing { creds: self.maker, ..Outgoing::default() })
+    }
+
+    fn kind(&self) -> StreamKind {
+        StreamKind::Socket
     }
 
     fn timeouts_ns(&self) -> (u64, u64) {

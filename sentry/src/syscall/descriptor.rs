@@ -3,6 +3,7 @@
 use super::{Cx, Failure, Fd};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
+use crate::fs::stream::StreamKind;
 use crate::fs::{FileBody, OpenFile, Stream};
 use crate::time::clock::CpuClock;
 use crate::user::UserPtr;
@@ -99,8 +100,8 @@ pub(super) fn caller(cx: &Cx<'_>) -> crate::fs::stream::Caller {
 }
 
 /// Whether pread(2) and lseek(2) work on a stream: memory devices ignore offsets, all others refuse them.
-pub(super) fn takes_offsets(stream: &dyn Stream) -> bool {
-    stream.as_any().is::<crate::fs::dev::memory::Memory>()
+pub(super) fn takes_offsets(file: &OpenFile) -> bool {
+    file.stream_kind() == StreamKind::Memory
 }
 
 /// What a stream's refusal means to a caller that does not wait.

@@ -325,7 +325,7 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let node = match file.body() {
-        FileBody::Stream(stream, _) if descriptor::takes_offsets(&**stream) => return Ok(0),
+        FileBody::Stream(..) if descriptor::takes_offsets(&file) => return Ok(0),
         FileBody::Stream(stream, _) => {
             // Pipes, sockets and terminals refuse; eventfds and their like stay at 0.
             let refuses = matches!(stream.attr().mode & S_IFMT, S_IFIFO | S_IFSOCK | S_IFCHR);

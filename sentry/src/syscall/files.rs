@@ -9,6 +9,7 @@ use crate::abi::Errno;
 use crate::abi::file::{Iovec, O_NONBLOCK};
 use crate::fs::io::{self, WriteAt};
 use crate::fs::notify::{self, Mask};
+use crate::fs::stream::StreamKind;
 use crate::fs::{FileBody, NodeKind, OpenFile, Stream};
 use crate::platform::Access;
 use crate::user::{IoReader, IoWriter, UserAddr, UserFault, UserPtr, UserSlice};
@@ -59,7 +60,7 @@ impl At {
     /// Where a request for `file` reads or writes: `offset` says nothing to what has no positions.
     pub(super) fn of_request(file: &OpenFile, offset: i64) -> Result<Self, Errno> {
         match file.body() {
-            FileBody::Stream(stream, _) if !descriptor::takes_offsets(&**stream) => Ok(Self::Position),
+            FileBody::Stream(..) if !descriptor::takes_offsets(file) => Ok(Self::Position),
             _ => Self::offset(offset),
         }
     }
@@ -97,9 +98,7 @@ pub(super) fn slices(cx: &Cx<'_>, vector: UserPtr<Iovec>, count: usize) -> Resul
 /// Refuses offsets for what has none.
 fn check_offset(file: &OpenFile, at: At) -> Result<(), Errno> {
     match (at, file.body()) {
-        (At::Offset(_), FileBody::Stream(stream, _)) if !descriptor::takes_offsets(&**stream) => {
-            Err(Errno::ESPIPE)
-        }
+        (At::Offset(_), FileBody::Stream(..)) if !descriptor::takes_offsets(file) => Err(Errno::ESPIPE),
         _ => Ok(()),
     }
 }
@@ -177,6 +176,11 @@ fn read_regular(
     result
 }
 
+/// How long a read and a write wait, in ns; 0 is for ever.
+fn timeouts_ns(file: &OpenFile, stream: &Arc<dyn Stream>) -> (u64, u64) {
+    if file.stream_kind() == StreamKind::Socket { stream.timeouts_ns() } else { (0, 0) }
+}
+
 fn deadline(cx: &Cx<'_>, timeout_ns: u64) -> Option<u64> {
     (timeout_ns > 0).then(|| cx.sleeper.now_ns().saturating_add(timeout_ns))
 }
@@ -201,9 +205,11 @@ fn read_stream(
     stream: &Arc<dyn Stream>,
     to: &mut IoWriter<'_>,
 ) -> SysResult {
-    terminal::check_read(cx, stream)?;
+    if file.stream_kind() == StreamKind::Terminal {
+        terminal::check_read(cx, stream)?;
+    }
     let nonblocking = file.flags() & O_NONBLOCK != 0;
-    let deadline_ns = deadline(cx, stream.timeouts_ns().0);
+    let deadline_ns = deadline(cx, timeouts_ns(file, stream).0);
     loop {
         let result = if nonblocking || to.done() > 0 {
             stream.try_read(to).map_err(descriptor::nonblocking)
@@ -214,7 +220,7 @@ fn read_stream(
             Ok(done) => {
                 // A page that was not there must not cut a read short: what is there already is taken after it. Memory
                 // devices always have more.
-                let more = to.fault().is_some() || descriptor::takes_offsets(&**stream);
+                let more = to.fault().is_some() || descriptor::takes_offsets(file);
                 if done == 0 || to.remaining() == 0 || !more {
                     return Ok(done.max(to.done()));
                 }
@@ -352,9 +358,11 @@ fn write_stream(
     stream: &Arc<dyn Stream>,
     from: &mut IoReader<'_>,
 ) -> SysResult {
-    terminal::check_write(cx, stream)?;
+    if file.stream_kind() == StreamKind::Terminal {
+        terminal::check_write(cx, stream)?;
+    }
     let nonblocking = file.flags() & O_NONBLOCK != 0;
-    let deadline_ns = deadline(cx, stream.timeouts_ns().1);
+    let deadline_ns = deadline(cx, timeouts_ns(file, stream).1);
     let mut total = 0;
     loop {
         let result = if nonblocking {

@@ -218,19 +218,29 @@ fn call(cx: &mut Cx<'_>, row: &Row) -> SysResult {
         crate::task::oom::no_relief(cx.task);
         return Err(Errno::ENOMEM.into());
     }
-    let line = cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed);
-    let line = line.then(|| strace::Line::begin(cx, row, arguments));
-    let result = match row.handler {
-        Some(handler) => handler(cx, arguments),
-        None => {
-            cx.task.container().count_unimplemented(usize::from(row.number));
-            Err(Errno::ENOSYS.into())
-        }
-    };
-    if let Some(line) = line {
-        line.end(cx, row, arguments, result);
+    if cx.task.container().strace.load(core::sync::atomic::Ordering::Relaxed) {
+        return call_shown(cx, row, arguments);
     }
+    handle(cx, row, arguments)
+}
+
+/// A call that is shown in the log. Apart, so that others need no registers and stack for it.
+#[cold]
+#[inline(never)]
+fn call_shown(cx: &mut Cx<'_>, row: &Row, arguments: [u64; 6]) -> SysResult {
+    let line = strace::Line::begin(cx, row, arguments);
+    let result = handle(cx, row, arguments);
+    line.end(cx, row, arguments, result);
     result
+}
+
+#[inline]
+fn handle(cx: &mut Cx<'_>, row: &Row, arguments: [u64; 6]) -> SysResult {
+    if let Some(handler) = row.handler {
+        return handler(cx, arguments);
+    }
+    cx.task.container().count_unimplemented(usize::from(row.number));
+    Err(Errno::ENOSYS.into())
 }
 
 /// restart_syscall(2): goes on with the call that a signal interrupted.

@@ -1,6 +1,7 @@
 //! Character devices of major 1 (null(4), full(4), random(4)): null, zero, full, random, urandom, kmsg.
 
 use crate::abi::Errno;
+use crate::fs::stream::StreamKind;
 use crate::fs::{Attr, OpenFile, Stream};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
@@ -97,6 +98,10 @@ impl Stream for Memory {
             // Nothing looks at the bytes, so a bad address is no error, as on Linux.
             Kind::Null | Kind::Zero | Kind::Random | Kind::Log => Ok(from.skip(usize::MAX)),
         }
+    }
+
+    fn kind(&self) -> StreamKind {
+        StreamKind::Memory
     }
 
     fn poll(&self, _: Option<&mut PollTable>) -> PollMask {

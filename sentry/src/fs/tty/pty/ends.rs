@@ -2,6 +2,7 @@
 
 use super::Pty;
 use crate::abi::Errno;
+use crate::fs::stream::StreamKind;
 use crate::fs::tty::devpts::Table;
 use crate::fs::tty::termios::cc;
 use crate::fs::{Attr, Stream, anon};
@@ -118,6 +119,10 @@ impl Stream for Slave {
 
     fn try_write(&self, from: &mut IoReader<'_>) -> Result<usize, Stop> {
         self.0.slave_write(from)
+    }
+
+    fn kind(&self) -> StreamKind {
+        StreamKind::Terminal
     }
 
     fn signals_io(&self) -> bool {
