@@ -101,6 +101,10 @@ fn serve_vmm(state: &Shared, frame: &Frame, descriptors: &mut Vec<OwnedFd>) {
             guard.streams.insert(port, descriptor);
             vmm::Reply::Done
         }
+        vmm::Request::DetachStream { port } => {
+            guard.streams.remove(&port);
+            vmm::Reply::Done
+        }
         vmm::Request::Start => {
             let control = UnixStream::from(guard.streams.remove(&1).unwrap());
             guard.control = Some(control.try_clone().unwrap());

@@ -38,7 +38,7 @@ impl State {
             (_, Request::AttachShare(_) | Request::DetachShare { .. } | Request::Stop)
             | (
                 Self::Attached | Self::Running | Self::Paused,
-                Request::AttachStream { .. } | Request::Stats,
+                Request::AttachStream { .. } | Request::DetachStream { .. } | Request::Stats,
             ) => Some(self),
             _ => None,
         }

@@ -34,6 +34,11 @@ pub enum Request {
         /// Which way bytes go.
         direction: Direction,
     },
+    /// Takes a stream away that the guest has not connected to; with any other, or none, nothing happens. No descriptors.
+    DetachStream {
+        /// Port given at attach.
+        port: u32,
+    },
     /// Attached → Running. No descriptors.
     Start,
     /// Running → Paused: returns when no vCPU runs guest code.

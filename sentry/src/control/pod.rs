@@ -17,7 +17,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Sleeper;
 use chitin_proto::control::{ContainerSpec, Event, Limits, ProcessSpec, Reply, Request, SignalScope, Stats};
@@ -196,6 +196,7 @@ impl Pod {
             id: String::from(entry.container.id()),
             exec_id: (!exec_id.is_empty()).then(|| String::from(exec_id)),
             process: process.clone(),
+            entry: Arc::downgrade(entry),
         };
         let body = Box::new(move |sleeper: &Sleeper| watch.run(sleeper));
         platform::get()
@@ -294,6 +295,7 @@ struct Watch {
     id: String,
     exec_id: Option<String>,
     process: Arc<Process>,
+    entry: Weak<Entry>,
 }
 
 impl Watch {
@@ -312,6 +314,11 @@ impl Watch {
         };
         let status = self.process.watch_exit(sleeper, short).shell_status();
         let at_ns = platform::get().realtime_ns();
+        // An exec's id is free again once its end is told; init's belongs to the container.
+        if let Some((exec_id, entry)) = self.exec_id.as_ref().zip(self.entry.upgrade()) {
+            let ended = entry.processes.lock().remove(exec_id);
+            drop(ended);
+        }
         tell(Event::Exited { id: self.id.clone(), exec_id: self.exec_id.clone(), status, at_ns });
     }
 }

@@ -275,6 +275,23 @@ impl Sandbox {
         self.attach(request, stream, "attach a stream", port)
     }
 
+    /// Takes back streams that the sentry did not connect to, so that their other ends see them closed; failures are of
+    /// no consequence, the VMM may be gone.
+    pub fn detach_streams(&self, stdio: &control::Stdio) {
+        use control::Stdio;
+        let ports = match *stdio {
+            Stdio::Null => [None; 3],
+            Stdio::Terminal { port, .. } => [Some(port), None, None],
+            Stdio::Streams { stdin, stdout, stderr } => [stdin, stdout, stderr],
+        };
+        for port in ports.into_iter().flatten() {
+            let request = VmmRequest::DetachStream { port };
+            if let Ok(ticket) = self.vmm.send(&request, &[]) {
+                let _ = self.finish("detach a stream", ticket);
+            }
+        }
+    }
+
     /// Asks the sentry; a refusal is an error.
     ///
     /// # Errors

@@ -119,7 +119,7 @@ lifecycle() {
     ctr task ls | awk -v id="$id" '$1 == id { print $3, ($2 > 1 ? "pid" : "no pid") }'
     limited ctr task exec --exec-id one "$id" sh -c 'echo in exec; exit 4'
     echo "exec: $?"
-    echo piped | limited ctr task exec --exec-id two "$id" cat
+    echo piped | limited ctr task exec --exec-id one "$id" cat
     limited ctr task ps "$id" | tail -n +2 | wc -l | awk '{ print ($1 >= 1 ? "ps" : "no ps") }'
     limited ctr task metrics "$id" >/dev/null && echo metrics
     limited ctr task kill -s SIGKILL "$id"

@@ -156,6 +156,10 @@ impl Server {
                 sandbox.attach_stream(*port, *direction, descriptor).map_err(text)?;
                 Reply::Done
             }
+            (Request::DetachStream { port }, _, Some(sandbox)) => {
+                sandbox.detach_stream(*port);
+                Reply::Done
+            }
             (Request::Start, _, Some(sandbox)) => {
                 sandbox.start().map_err(text)?;
                 Reply::Done
@@ -216,6 +220,7 @@ const fn name(request: &Request) -> &'static str {
         Request::AttachShare(_) => "AttachShare",
         Request::DetachShare { .. } => "DetachShare",
         Request::AttachStream { .. } => "AttachStream",
+        Request::DetachStream { .. } => "DetachStream",
         Request::Start => "Start",
         Request::Pause => "Pause",
         Request::Resume => "Resume",

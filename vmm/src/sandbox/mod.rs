@@ -149,6 +149,11 @@ impl Sandbox {
         self.vsock.attach(port, direction, fd)
     }
 
+    /// Forgets the stream that waits at vsock port `port`, if one does.
+    pub fn detach_stream(&mut self, port: u32) {
+        self.vsock.detach(port);
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -114,6 +114,11 @@ impl Vsock {
         Ok(())
     }
 
+    /// Forgets the stream that waits for a connection to `port`, if one does.
+    pub fn detach(&mut self, port: u32) {
+        self.attached.remove(&port);
+    }
+
     /// Host ports whose streams have ended since the last look.
     pub fn take_closed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.closed)

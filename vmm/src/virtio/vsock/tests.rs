@@ -274,6 +274,18 @@ fn a_reader_that_is_gone_is_told() {
 }
 
 #[test]
+fn a_detached_stream_ends_and_its_port_refuses() {
+    let mut guest = Guest::new(16);
+    let (ours, mut theirs) = pair();
+    guest.attach(1, Direction::Both, ours);
+    guest.vsock.detach(1);
+    guest.vsock.detach(2);
+    assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0);
+    guest.send(Guest::packet(50, 1, op::REQUEST), &[]);
+    assert_eq!(guest.operations(), [op::RST]);
+}
+
+#[test]
 fn resets_and_last_words() {
     let mut guest = Guest::new(16);
     let (ours, mut theirs) = pair();
