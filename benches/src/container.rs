@@ -48,13 +48,21 @@ pub(crate) fn fresh_id(runtime: Runtime) -> String {
     format!("bench-{}-{}", runtime.name(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Runs a program and waits for it.
+/// Runs a program and waits for it, five minutes at most.
 ///
 /// # Errors
 /// When it cannot be started, or when it does not exit with 0.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<Output, BenchError> {
+    run_for(300, program, arguments)
+}
+
+/// Runs a program and waits for it, some seconds at most.
+///
+/// # Errors
+/// When it cannot be started, or when it does not exit with 0 in time.
+pub(crate) fn run_for(seconds: u32, program: &str, arguments: &[&str]) -> Result<Output, BenchError> {
     let output = Command::new("timeout")
-        .args(["-k", "5", "300", program])
+        .args(["-k", "5", &seconds.to_string(), program])
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -78,22 +86,41 @@ pub(crate) fn run_in(runtime: Runtime, command: &[&str]) -> Result<(Output, Dura
     Ok((output, start.elapsed()))
 }
 
+/// Starts a container in the background and returns its id; [`remove`] ends it.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn start(
+    runtime: Runtime,
+    image: &str,
+    options: &[&str],
+    command: &[&str],
+) -> Result<String, BenchError> {
+    let id = fresh_id(runtime);
+    run("ctr", &[&["run", "-d"], runtime.options(), options, &[image, &id], command].concat())?;
+    Ok(id)
+}
+
+/// Ends and removes a container.
+pub(crate) fn remove(id: &str) {
+    for arguments in [
+        ["task", "kill", "-s", "SIGKILL", id].as_slice(),
+        &["task", "delete", "-f", id],
+        &["container", "delete", id],
+    ] {
+        // `task delete` exits with the container's own status; what remains shows in the next run.
+        let _ = run("ctr", arguments);
+    }
+}
+
 /// Starts a container that sleeps, lets `observe` look at it by its id, and removes it.
 ///
 /// # Errors
 /// When the container cannot be started.
 pub(crate) fn with_idle<T>(runtime: Runtime, observe: impl FnOnce(&str) -> T) -> Result<T, BenchError> {
-    let id = fresh_id(runtime);
-    run("ctr", &[&["run", "-d"], runtime.options(), &[IMAGE, &id, "sleep", "1000"]].concat())?;
+    let id = start(runtime, IMAGE, &[], &["sleep", "1000"])?;
     std::thread::sleep(Duration::from_secs(2));
     let observed = observe(&id);
-    for arguments in [
-        vec!["task", "kill", "-s", "SIGKILL", &id],
-        vec!["task", "delete", "-f", &id],
-        vec!["container", "delete", &id],
-    ] {
-        // `task delete` exits with the container's own status; what remains shows in the next run.
-        let _ = run("ctr", &arguments);
-    }
+    remove(&id);
     Ok(observed)
 }

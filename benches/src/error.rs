@@ -13,6 +13,8 @@ pub(crate) enum BenchError {
     Spawn { program: String, source: io::Error },
     /// A program failed; its standard error follows.
     Failed { program: String, stderr: String },
+    /// A program printed something else than expected.
+    Output { program: String, output: String },
     /// A result could not be written.
     Write { path: PathBuf, source: io::Error },
     /// A result could not be put into JSON.
@@ -22,9 +24,13 @@ pub(crate) enum BenchError {
 impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage => write!(f, "usage: chitin-bench [--out DIR] [start|syscall]..."),
+            Self::Usage => write!(f, "usage: chitin-bench [--out DIR] [start|syscall|proc|fs|net]..."),
             Self::Spawn { program, source } => write!(f, "cannot start {program}: {source}"),
             Self::Failed { program, stderr } => write!(f, "{program} failed: {}", stderr.trim()),
+            Self::Output { program, output } => {
+                let end = output.trim().lines().last().unwrap_or("nothing");
+                write!(f, "{program}: cannot make sense of what it printed, at the end: {end}")
+            }
             Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Self::Json(source) => write!(f, "cannot write JSON: {source}"),
         }

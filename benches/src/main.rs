@@ -1,12 +1,13 @@
 //! Measures Chitin beside runc and gVisor (runsc, systrap platform) on the same machine in the same run.
 //!
-//! `chitin-bench --out DIR [start|syscall|proc|fs]...` expects a containerd with the image `chitin.local/bench:latest` and
+//! `chitin-bench --out DIR [start|syscall|proc|fs|net]...` expects a containerd with the images `bench` and `net`, and
 //! programs in `PATH`; `scripts/bench` provides them. Per benchmark it prints a table and writes `NAME.txt`,
 //! `NAME.json` and `NAME.svg` into `DIR`.
 
 mod container;
 mod error;
 mod micro;
+mod net;
 mod plot;
 mod start;
 mod table;
@@ -33,23 +34,26 @@ fn run() -> Result<(), BenchError> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--out" => out = arguments.next().map(PathBuf::from).ok_or(BenchError::Usage)?,
-            "start" | "syscall" | "proc" | "fs" => names.push(argument),
+            "start" | "syscall" | "proc" | "fs" | "net" => names.push(argument),
             _ => return Err(BenchError::Usage),
         }
     }
     if names.is_empty() {
-        names = ["start", "syscall", "proc", "fs"].map(String::from).to_vec();
+        names = ["start", "syscall", "proc", "fs", "net"].map(String::from).to_vec();
     }
     std::fs::create_dir_all(&out).map_err(|source| BenchError::Write { path: out.clone(), source })?;
     for name in names {
-        let table = match name.as_str() {
-            "syscall" => micro::measure(micro::Group::Syscall)?,
-            "proc" => micro::measure(micro::Group::Proc)?,
-            "fs" => micro::measure(micro::Group::Fs)?,
-            _ => start::measure()?,
+        let tables = match name.as_str() {
+            "syscall" => vec![("syscall", micro::measure(micro::Group::Syscall)?)],
+            "proc" => vec![("proc", micro::measure(micro::Group::Proc)?)],
+            "fs" => vec![("fs", micro::measure(micro::Group::Fs)?)],
+            "net" => net::measure().into(),
+            _ => vec![("start", start::measure()?)],
         };
-        println!("\n{}", table.to_text());
-        write(&out, &name, &table)?;
+        for (name, table) in tables {
+            println!("\n{}", table.to_text());
+            write(&out, name, &table)?;
+        }
     }
     Ok(())
 }
