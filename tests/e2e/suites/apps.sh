@@ -1,8 +1,8 @@
 # Everyday software from Debian, under runc and under the runtime: the outputs must be equal. APPS names the scripts of
-# tests/apps; MODULES and STRESSORS are passed on to those of python_tests and stress.
+# tests/apps; MODULES, EACH, STRESSORS and SECONDS_EACH are passed on to those of python_tests and stress.
 . "$(dirname "$0")/../lib.sh"
 HERE=$(readlink -f "$(dirname "$0")/../../apps")
-ROOT=${APPS_ROOT:?}
+ROOT=$(readlink -f "${APPS_ROOT:?}")
 
 # runc gets a new root over the same directory for each.
 fresh_root() {
@@ -34,12 +34,14 @@ P
 }
 under_chitin() { limited chitin run --mem 3072 --mount "$HERE:/apps:ro" "$ROOT" -- "$@" </dev/null; }
 
-LIMIT=${APP_LIMIT:-400}
+passed_on=()
+for name in MODULES EACH STRESSORS SECONDS_EACH; do [ -z "${!name:-}" ] || passed_on+=("$name=${!name}"); done
 for app in ${APPS:-archives bash dpkg gcc git perl python sqlite openssl tmux}; do
+    case $app in python_tests | stress) LIMIT=${APP_LIMIT:-900} ;; *) LIMIT=${APP_LIMIT:-400} ;; esac
     fresh_root
-    under_runc sh "/apps/$app" >"$SCRATCH/linux" 2>"$SCRATCH/linux-stderr"
+    under_runc env "${passed_on[@]}" sh "/apps/$app" >"$SCRATCH/linux" 2>"$SCRATCH/linux-stderr"
     begin=$SECONDS
-    under_chitin sh "/apps/$app" >"$SCRATCH/got" 2>"$SCRATCH/stderr"
+    under_chitin env "${passed_on[@]}" sh "/apps/$app" >"$SCRATCH/got" 2>"$SCRATCH/stderr"
     rc=$?
     if [ $rc != 124 ] && [ $rc != 137 ] && diff "$SCRATCH/linux" "$SCRATCH/got" >"$SCRATCH/difference"; then
         ok "$app"
