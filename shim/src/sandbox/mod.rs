@@ -277,9 +277,9 @@ impl Sandbox {
 
     /// Takes back streams that the sentry did not connect to, so that their other ends see them closed; failures are of
     /// no consequence, the VMM may be gone.
-    pub fn detach_streams(&self, stdio: &control::Stdio) {
+    pub fn detach_streams(&self, stdio: control::Stdio) {
         use control::Stdio;
-        let ports = match *stdio {
+        let ports = match stdio {
             Stdio::Null => [None; 3],
             Stdio::Terminal { port, .. } => [Some(port), None, None],
             Stdio::Streams { stdin, stdout, stderr } => [stdin, stdout, stderr],

@@ -99,8 +99,8 @@ impl TaskService {
         sandbox.ready()?;
         let size = console_size(spec);
         let (stdio, outputs, io) = streams.attach(sandbox, size)?;
-        let created = container::create(sandbox, plan, &trees, stdio.clone())
-            .inspect_err(|_| sandbox.detach_streams(&stdio))?;
+        let created = container::create(sandbox, plan, &trees, stdio)
+            .inspect_err(|_| sandbox.detach_streams(stdio))?;
         let mut state = self.state();
         let entry = state.container(id)?;
         entry.shares = created.shares;
@@ -197,14 +197,14 @@ impl TaskService {
         let sandbox = self.sandbox()?;
         let streams = fifo::open_streams(paths, &self.inherited)?;
         let (stdio, outputs, io) = streams.attach(sandbox, size)?;
-        process.stdio = stdio.clone();
+        process.stdio = stdio;
         {
             let mut state = self.state();
             let entry = state.process(id, exec_id)?;
             (entry.io, entry.outputs) = (io, outputs);
         }
         let request = Request::Exec { id: id.to_owned(), exec_id: exec_id.to_owned(), process };
-        sandbox.control(&request).inspect_err(|_| sandbox.detach_streams(&stdio))?;
+        sandbox.control(&request).inspect_err(|_| sandbox.detach_streams(stdio))?;
         self.state().process(id, exec_id)?.io.settle_stdin();
         Ok(())
     }
