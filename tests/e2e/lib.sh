@@ -29,6 +29,27 @@ container() {
     limited ctr run --rm --runtime "io.containerd.$RUNTIME.v2" "${options[@]}" "$IMAGE" "$(fresh_id)" "$@"
 }
 
+# spec_run EDIT CMD...: runs CMD in a container whose specification EDIT, a line of Python, has changed (`spec`): for what ctr
+# has no option for. Its root is a copy, for runtimes that write to it.
+spec_run() {
+    local edit=$1
+    shift
+    mkdir -p "$SCRATCH/bundle"
+    [ -d "$SCRATCH/root" ] || cp -a "$ROOTFS" "$SCRATCH/root"
+    rm -f "$SCRATCH/bundle/config.json"
+    runc spec -b "$SCRATCH/bundle"
+    python3 - "$SCRATCH/bundle/config.json" "$SCRATCH/root" "$edit" "$@" <<'END'
+import json, sys
+path, root, edit, *args = sys.argv[1:]
+spec = json.load(open(path))
+spec["root"] = {"path": root, "readonly": False}
+spec["process"].update(terminal=False, args=args)
+exec(edit)
+json.dump(spec, open(path, "w"))
+END
+    limited ctr run --rm --runtime "io.containerd.$RUNTIME.v2" --config "$SCRATCH/bundle/config.json" "$(fresh_id)"
+}
+
 # expect NAME STATUS OUTPUT CMD...: CMD must exit with STATUS and print exactly OUTPUT on stdout.
 expect() {
     local name=$1 status=$2 output=$3 got rc=0

@@ -136,6 +136,28 @@ impl Container {
         self.tree().members.values().map(|member| member.process.clone()).collect()
     }
 
+    /// As [`Container::processes`], one after another: without a list of them, for want of memory for one, and with the lock
+    /// let go in between. One that is made meanwhile may be among them.
+    pub(super) fn each_process(&self) -> impl Iterator<Item = Arc<Process>> + '_ {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let process =
+                self.tree().members.range(from..).next().map(|(_, member)| member.process.clone())?;
+            from = process.pid().checked_add(1)?;
+            Some(process)
+        })
+    }
+
+    /// Every task, as [`Container::each_process`].
+    fn each_task(&self) -> impl Iterator<Item = Arc<Task>> + '_ {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let task = self.tree().tasks.range(from..).next().map(|(_, task)| task.clone())?;
+            from = task.tid().checked_add(1)?;
+            Some(task)
+        })
+    }
+
     /// Sends a signal to every process of a group, without asking for permission: for terminals.
     ///
     /// # Errors
@@ -255,8 +277,7 @@ impl Container {
     /// CPU time and calls of all tasks that are and were.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let tasks: Vec<Arc<Task>> = self.tree().tasks.values().cloned().collect();
-        let ended = *self.ended.lock();
-        tasks.iter().fold(ended, |sum, task| sum.plus(task.usage()))
+        let living = self.each_task().fold(Usage::default(), |sum, task| sum.plus(task.usage()));
+        living.plus(*self.ended.lock())
     }
 }

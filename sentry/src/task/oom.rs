@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use chitin_core::frame;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Sleeper;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Level of the list of containers.
 const LEVEL: Level = Level(57);
@@ -60,21 +60,17 @@ struct Candidate {
     process: Arc<Process>,
     mm: Arc<Mm>,
     usage: Usage,
-    is_ending: bool,
 }
 
 impl Candidate {
     fn of(process: Arc<Process>) -> Option<Self> {
         let mm = process.any_thread()?.mm()?;
-        let is_ending = process.state().exiting.is_some();
         let usage = mm.usage();
-        Some(Self { process, mm, usage, is_ending })
+        Some(Self { process, mm, usage })
     }
 
-    /// Whether the caller is one of its threads.
-    fn runs(&self, sleeper: &Sleeper) -> bool {
-        let waker = sleeper.waker();
-        self.process.threads().iter().any(|task| task.is_woken_by(&waker))
+    fn is_ending(&self) -> bool {
+        self.process.state().exiting.is_some()
     }
 
     fn adjustment(&self) -> i32 {
@@ -85,55 +81,76 @@ impl Candidate {
     fn score(&self, pages: u64) -> i64 {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let shift = signed(pages / 1000).saturating_mul(i64::from(self.adjustment()));
-        let tasks = (self.process.threads().len() as u64).saturating_mul(super::spawn::TASK_PAGES);
+        let tasks = (self.process.thread_count() as u64).saturating_mul(super::spawn::TASK_PAGES);
         signed(self.usage.resident_pages.saturating_add(tasks)).saturating_add(shift)
     }
 }
 
-fn candidates(short: &Budget) -> Vec<Candidate> {
+/// Shows every process that the budget pays for, one at a time: there may be very many, and no memory for a list of them.
+fn each_candidate(short: &Budget, mut look: impl FnMut(Candidate)) {
     let containers: Vec<_> = WATCHED.lock().iter().filter_map(Weak::upgrade).collect();
-    let containers = containers.iter().filter(|container| container.budget.is_within(short));
-    containers.flat_map(|container| container.processes()).filter_map(Candidate::of).collect()
+    for container in containers.iter().filter(|container| container.budget.is_within(short)) {
+        container.each_process().filter_map(Candidate::of).for_each(&mut look);
+    }
 }
+
+/// Set while somebody looks for a victim: the others wait for what comes of it.
+static LOOKING: AtomicBool = AtomicBool::new(false);
 
 impl Killer for OomKiller {
     fn relieve(&self, sleeper: &Sleeper, short: &Budget) -> Relief {
-        let candidates = candidates(short);
-        let now = sleeper.now_ns();
-        if candidates.iter().any(|candidate| candidate.is_ending) {
-            let own = |candidate: &Candidate| candidate.is_ending && candidate.runs(sleeper);
-            let late = now.saturating_sub(LAST_NS.load(Ordering::Relaxed)) > PATIENCE_NS;
-            if late || candidates.iter().any(own) {
-                return Relief::None;
-            }
-            sleeper.park(Some(now + PAUSE_NS));
-            return Relief::Coming;
+        if LOOKING.swap(true, Ordering::Acquire) {
+            return wait(sleeper);
         }
-        if is_coming(short, now) {
-            sleeper.park(Some(now + PAUSE_NS));
-            return Relief::Coming;
-        }
-        let pages = short.limit().min(u64::from(frame::usage().0));
-        let eligible = candidates.iter().filter(|candidate| candidate.adjustment() > NEVER);
-        let Some(victim) = eligible.max_by_key(|candidate| (candidate.score(pages), candidate.process.pid()))
-        else {
-            return Relief::None;
-        };
-        for (place, value) in [(&LAST_NS, now), (&FEWEST, short.used()), (&FEWEST_NS, now)] {
-            place.store(value, Ordering::Relaxed);
-        }
-        report(victim, short);
-        let mut own = false;
-        for candidate in candidates.iter().filter(|candidate| candidate.mm.id() == victim.mm.id()) {
-            end(&candidate.process);
-            own |= candidate.runs(sleeper);
-        }
-        if own {
-            return Relief::None;
-        }
-        sleeper.park(Some(now + PAUSE_NS));
-        Relief::Coming
+        let relief = look(sleeper, short);
+        LOOKING.store(false, Ordering::Release);
+        relief.unwrap_or_else(|| wait(sleeper))
     }
+}
+
+fn wait(sleeper: &Sleeper) -> Relief {
+    sleeper.park(Some(sleeper.now_ns() + PAUSE_NS));
+    Relief::Coming
+}
+
+/// Chooses a process unless one is ending already; `None` when memory comes free.
+fn look(sleeper: &Sleeper, short: &Budget) -> Option<Relief> {
+    let now = sleeper.now_ns();
+    let waker = sleeper.waker();
+    let pages = short.limit().min(u64::from(frame::usage().0));
+    let (mut is_one_ending, mut is_own_ending) = (false, false);
+    let mut victim: Option<((i64, u32), Candidate)> = None;
+    each_candidate(short, |candidate| {
+        if candidate.is_ending() {
+            is_one_ending = true;
+            is_own_ending |= candidate.process.is_woken_by(&waker);
+        } else if candidate.adjustment() > NEVER {
+            let rank = (candidate.score(pages), candidate.process.pid());
+            if victim.as_ref().is_none_or(|(best, _)| *best < rank) {
+                victim = Some((rank, candidate));
+            }
+        }
+    });
+    if is_one_ending {
+        let is_late = now.saturating_sub(LAST_NS.load(Ordering::Relaxed)) > PATIENCE_NS;
+        return (is_late || is_own_ending).then_some(Relief::None);
+    }
+    if is_coming(short, now) {
+        return None;
+    }
+    let Some((_, victim)) = victim else { return Some(Relief::None) };
+    for (place, value) in [(&LAST_NS, now), (&FEWEST, short.used()), (&FEWEST_NS, now)] {
+        place.store(value, Ordering::Relaxed);
+    }
+    report(&victim, short);
+    let mut is_own = false;
+    each_candidate(short, |candidate| {
+        if candidate.mm.id() == victim.mm.id() {
+            end(&candidate.process);
+            is_own |= candidate.process.is_woken_by(&waker);
+        }
+    });
+    is_own.then_some(Relief::None)
 }
 
 fn end(process: &Process) {

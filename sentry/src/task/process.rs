@@ -12,6 +12,7 @@ use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::{Shared, Sleeper};
 use chitin_core::wait::WaitQueue;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use core::task::Waker;
 
 /// Level of the lock of a process's state.
 pub const LEVEL: Level = Level(30);
@@ -184,6 +185,16 @@ impl Process {
     #[must_use]
     pub fn threads(&self) -> Vec<Arc<Task>> {
         self.state().threads.clone()
+    }
+
+    /// How many threads live.
+    pub(super) fn thread_count(&self) -> usize {
+        self.state().threads.len()
+    }
+
+    /// Whether one of its threads is woken by `waker`.
+    pub(super) fn is_woken_by(&self, waker: &Waker) -> bool {
+        self.state().threads.iter().any(|task| task.is_woken_by(waker))
     }
 
     /// The leader if it lives, else another live thread.

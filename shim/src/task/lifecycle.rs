@@ -99,8 +99,8 @@ impl TaskService {
         sandbox.ready()?;
         let size = console_size(spec);
         let (stdio, outputs, io) = streams.attach(sandbox, size)?;
-        let created = container::create(sandbox, plan, &trees, stdio)
-            .inspect_err(|_| sandbox.detach_streams(stdio))?;
+        let created =
+            container::create(sandbox, plan, &trees, stdio).inspect_err(|_| sandbox.detach_streams(stdio))?;
         let mut state = self.state();
         let entry = state.container(id)?;
         entry.shares = created.shares;

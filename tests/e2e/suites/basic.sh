@@ -85,25 +85,6 @@ if [ "$RUNTIME" = chitin ]; then
     expect_match "dmesg names Chitin" 0 '[Cc]hitin' container -- dmesg
 fi
 
-# What ctr has no option for goes through a specification; its root is a copy, for runtimes that write to it.
-spec_run() {
-    local edit=$1
-    shift
-    mkdir -p "$SCRATCH/bundle"
-    [ -d "$SCRATCH/root" ] || cp -a "$ROOTFS" "$SCRATCH/root"
-    rm -f "$SCRATCH/bundle/config.json"
-    runc spec -b "$SCRATCH/bundle"
-    python3 - "$SCRATCH/bundle/config.json" "$SCRATCH/root" "$edit" "$@" <<'END'
-import json, sys
-path, root, edit, *args = sys.argv[1:]
-spec = json.load(open(path))
-spec["root"] = {"path": root, "readonly": False}
-spec["process"].update(terminal=False, args=args)
-exec(edit)
-json.dump(spec, open(path, "w"))
-END
-    limited ctr run --rm --runtime "io.containerd.$RUNTIME.v2" --config "$SCRATCH/bundle/config.json" "$(fresh_id)"
-}
 expect "user and groups" 0 "1000 100 100 5 7" spec_run \
     'spec["process"]["user"] = {"uid": 1000, "gid": 100, "additionalGids": [5, 7]}' sh -c 'echo $(id -u) $(id -g) $(id -G)'
 expect "host name" 0 shell spec_run 'spec["hostname"] = "shell"' hostname
