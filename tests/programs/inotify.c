@@ -260,9 +260,97 @@ static void instances(void)
     HOLDS(errno == EMFILE && count >= 100 && count <= 128);
 }
 
+static int signalled;
+
+/* How many signals came since the last time, and by which descriptor and how the last one says it came. */
+static void rung(const char *after)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    sigaddset(&set, SIGRTMIN);
+    siginfo_t info;
+    struct timespec none = {0, 0};
+    int count = 0, signal, last = 0;
+    while ((signal = sigtimedwait(&set, &info, &none)) > 0) {
+        count++;
+        last = signal;
+    }
+    printf("  after %s: %d", after, count);
+    if (last == SIGIO)
+        printf(" SIGIO code %d", info.si_code);
+    else if (last)
+        printf(" code %d fd %d band %lx", info.si_code, info.si_fd == signalled, info.si_band);
+    printf("\n");
+}
+
+static void signals_of_a_directory(void)
+{
+    enter_scratch();
+    mkdir("d", 0755);
+    mkdir("d/sub", 0755);
+    int file = open("d/f", O_CREAT | O_RDWR, 0644);
+    write(file, "x", 1);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    sigaddset(&set, SIGRTMIN);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int dir = signalled = open("d", O_RDONLY | O_DIRECTORY);
+    SHOW(fcntl(file, F_NOTIFY, DN_CREATE));
+    SHOW(fcntl(-1, F_NOTIFY, DN_CREATE));
+    SHOW(fcntl(open("d", O_PATH), F_NOTIFY, DN_CREATE));
+    SHOW(fcntl(dir, F_NOTIFY, 0));
+    SHOW(fcntl(dir, F_NOTIFY, DN_CREATE));
+    SHOW(fcntl(dir, F_GETOWN) == getpid());
+    close(open("d/a", O_CREAT | O_WRONLY, 0644));
+    rung("a file is made");
+    close(open("d/b", O_CREAT | O_WRONLY, 0644));
+    rung("another");
+    SHOW(fcntl(dir, F_SETSIG, SIGRTMIN));
+    SHOW(fcntl(dir, F_NOTIFY, DN_MULTISHOT | DN_DELETE));
+    SHOW(fcntl(dir, F_NOTIFY, DN_CREATE));
+    unlink("d/a");
+    rung("a file is removed");
+    close(open("d/a", O_CREAT | O_WRONLY, 0644));
+    rung("made again");
+    unlink("d/a");
+    rung("removed again");
+    chmod("d/b", 0600);
+    rung("chmod, not asked for");
+    SHOW(fcntl(dir, F_NOTIFY, DN_MULTISHOT | DN_ATTRIB | DN_MODIFY | DN_ACCESS));
+    chmod("d/b", 0640);
+    rung("chmod");
+    chmod("d", 0750);
+    rung("chmod of the directory");
+    write(file, "y", 1);
+    rung("a write");
+    char byte;
+    pread(file, &byte, 1, 0);
+    rung("a read");
+    mkdir("d/sub/deep", 0755);
+    rung("something deeper");
+    rename("d/b", "b");
+    rung("a file moves out");
+    rename("b", "d/b");
+    rung("and in");
+    int other = dup(dir);
+    SHOW(close(other));
+    unlink("d/b");
+    rung("a duplicate was closed");
+    SHOW(fcntl(dir, F_NOTIFY, DN_MULTISHOT | DN_CREATE));
+    SHOW(fcntl(dir, F_NOTIFY, DN_MULTISHOT));
+    close(open("d/c", O_CREAT | O_WRONLY, 0644));
+    rung("it was ended");
+    SHOW(fcntl(dir, F_NOTIFY, DN_MULTISHOT | DN_CREATE));
+    SHOW(close(dir));
+    close(open("d/e", O_CREAT | O_WRONLY, 0644));
+    rung("it was closed");
+}
+
 static const struct test_case cases[] = {
     {"files_of_a_directory", files_of_a_directory}, {"a_file_itself", a_file_itself}, {"moves", moves}, {"flags", flags},
-    {"reads", reads}, {"overflow", overflow}, {"instances", instances},
+    {"reads", reads}, {"overflow", overflow}, {"instances", instances}, {"signals_of_a_directory", signals_of_a_directory},
 };
 
 int main(int argc, char **argv) { return RUN_CASES(argc, argv, cases); }

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
@@ -530,10 +531,61 @@ static void terminals(void)
     SHOW(read(master, bytes, 64) == -1 && errno == EIO);
 }
 
+static void epoll_as_many_as_asked(void)
+{
+    enum { FILES = 1500 };
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    int epoll = epoll_create1(0), made = 0;
+    for (; made < FILES; made++) {
+        int file = eventfd(1, 0);
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)made};
+        if (file < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, file, &event) != 0)
+            break;
+    }
+    NUMBER(made);
+    static struct epoll_event got[FILES];
+    SHOW(epoll_wait(epoll, got, FILES + 100, 0));
+    static char seen[FILES];
+    int distinct = 0;
+    for (int i = 0; i < FILES; i++)
+        if (got[i].data.u32 < FILES && !seen[got[i].data.u32]++)
+            distinct++;
+    NUMBER(distinct);
+    SHOW(epoll_wait(epoll, got, 1200, 0));
+    SHOW(epoll_wait(epoll, got, INT_MAX, 0));
+    SHOW(epoll_wait(epoll, got, (int)(INT_MAX / sizeof *got), 0));
+    SHOW(epoll_wait(epoll, got, (int)(INT_MAX / sizeof *got) + 1, 0));
+    SHOW(epoll_wait(epoll, got, -1, 0));
+    SHOW(epoll_wait(epoll, (void *)-4096, 1, 0));
+    SHOW(epoll_wait(epoll, NULL, 1, 0));
+    SHOW(epoll_wait(epoll, bad_address, 1, 0));
+    /* Two events fit before the page that is not there. */
+    char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(page + 4096, 4096);
+    SHOW(epoll_wait(epoll, (void *)(page + 4096 - 30), 4, 0));
+    SHOW(epoll_wait(epoll, (void *)(page + 4096 - 6), 4, 0));
+    SHOW(epoll_wait(epoll, got, FILES, 0));
+    /* One shot: an event that could not be told is not lost. */
+    int once = epoll_create1(0), file = eventfd(1, 0);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT};
+    epoll_ctl(once, EPOLL_CTL_ADD, file, &event);
+    SHOW(epoll_wait(once, (void *)(page + 4096), 4, 0));
+    SHOW(epoll_wait(once, got, 4, 0));
+    SHOW(epoll_wait(once, got, 4, 0));
+    struct timespec rest = {0, 0}, wrong = {0, 1000000000};
+    SHOW(syscall(441, epoll, got, 1300, &rest, NULL, 0));
+    SHOW(syscall(441, once, got, 1300, &rest, NULL, 0));
+    SHOW(syscall(441, epoll, got, 1, &wrong, NULL, 0));
+    SHOW(syscall(441, epoll, got, 1, bad_address, NULL, 0));
+}
+
 static const struct test_case cases[] = {
     {"pipes", pipes}, {"megabytes_through_a_pipe", megabytes_through_a_pipe}, {"atomic_writes", atomic_writes},
     {"poll_events", poll_events}, {"poll_and_signals", poll_and_signals}, {"select_sets", select_sets},
-    {"epoll_modes", epoll_modes}, {"epoll_many", epoll_many}, {"eventfds", eventfds}, {"timerfds", timerfds},
+    {"epoll_modes", epoll_modes}, {"epoll_many", epoll_many}, {"epoll_as_many_as_asked", epoll_as_many_as_asked}, {"eventfds", eventfds}, {"timerfds", timerfds},
     {"signalfds", signalfds}, {"pidfds", pidfds}, {"pidfds_of_proc", pidfds_of_proc}, {"splicing", splicing}, {"fifos", fifos}, {"terminals", terminals},
 };
 

@@ -83,6 +83,12 @@ impl AsyncIo {
         self.0.lock().signal
     }
 
+    /// Who sends signals, and the signal that was set.
+    pub(super) fn sender(&self) -> (Option<Send>, u32) {
+        let state = self.0.lock();
+        (state.send.clone(), state.signal)
+    }
+
     /// Sets the signal, 0 for SIGIO.
     pub fn set_signal(&self, signal: u32) {
         self.0.lock().signal = signal;

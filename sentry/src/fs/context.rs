@@ -1,5 +1,6 @@
 //! [`FsContext`]: root, working directory and umask of a process (`CLONE_FS`).
 
+use crate::abi::Errno;
 use crate::fs::{MountNamespace, Path};
 use crate::security::UserNamespace;
 use alloc::sync::Arc;
@@ -42,13 +43,17 @@ impl FsContext {
     }
 
     /// Gives the process a mount namespace of its own, a copy of the one it had (`CLONE_NEWNS`).
-    pub fn unshare_mounts(&self, sleeper: &Sleeper, owner: Arc<UserNamespace>) {
+    ///
+    /// # Errors
+    /// `ENOSPC` with too many mounts.
+    pub fn unshare_mounts(&self, sleeper: &Sleeper, owner: Arc<UserNamespace>) -> Result<(), Errno> {
         let old = self.places.lock().clone();
-        let (namespace, paths) = old.namespace.copy(sleeper, &[old.root, old.cwd], owner);
+        let (namespace, paths) = old.namespace.copy(sleeper, &[old.root, old.cwd], owner)?;
         if let Ok([root, cwd]) = <[Path; 2]>::try_from(paths) {
             let old = core::mem::replace(&mut *self.places.lock(), Places { namespace, root, cwd });
             drop(old);
         }
+        Ok(())
     }
 
     /// Goes into another mount namespace, to its root (setns(2)).

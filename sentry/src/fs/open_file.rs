@@ -32,6 +32,8 @@ pub struct OpenFile {
     pub async_io: AsyncIo,
     /// A flock(2) or OFD lock was set through it.
     locked: AtomicBool,
+    /// Signals were asked for when something happens in the directory.
+    rings: AtomicBool,
     /// Offset of the next read or write, or position in a directory.
     pub position: SleepLock<u64>,
 }
@@ -71,6 +73,7 @@ impl OpenFile {
             write_access,
             async_io: AsyncIo::new(),
             locked: AtomicBool::new(false),
+            rings: AtomicBool::new(false),
             position: SleepLock::new(0),
         })
     }
@@ -169,6 +172,18 @@ impl OpenFile {
     pub(crate) fn set_locked(&self) {
         self.locked.store(true, Ordering::Release);
     }
+
+    /// Signals were asked for through this description: that ends with it.
+    pub(crate) fn set_rings(&self) {
+        self.rings.store(true, Ordering::Release);
+    }
+
+    /// A descriptor of it was closed in a table: wishes for signals made there end.
+    pub(crate) fn descriptor_closed(&self, table: usize) {
+        if self.rings.load(Ordering::Acquire) {
+            notify::directory::end(self, Some(table));
+        }
+    }
 }
 
 impl Drop for OpenFile {
@@ -181,6 +196,9 @@ impl Drop for OpenFile {
             && let Some(node) = self.node()
         {
             crate::fs::lock::release_owner(node, self.lock_owner());
+        }
+        if self.rings.load(Ordering::Acquire) {
+            notify::directory::end(self, None);
         }
         if let FileBody::Stream(stream, _) = &self.body {
             stream.released();

@@ -36,6 +36,7 @@ impl Path {
         while self.dentry.is_mountpoint()
             && let Some(mount) = self.mount.mounted_on(&self.dentry)
         {
+            mount.entered();
             self.dentry = mount.root.clone();
             self.mount = mount;
         }

@@ -586,7 +586,7 @@ fn mounts_cover_and_uncover() {
         assert_eq!(world.list("/b/n").unwrap(), vec![("above".to_string(), 8)]);
         assert_eq!(world.open("/b/x", O_RDWR | O_CREAT).err(), Some(Errno::EROFS));
         let (copy, paths) =
-            namespace.copy(sleeper, core::slice::from_ref(&world.root), namespace.owner.clone());
+            namespace.copy(sleeper, core::slice::from_ref(&world.root), namespace.owner.clone()).unwrap();
         assert_eq!(copy.mounts().len(), namespace.mounts().len());
         namespace.unmount(sleeper, top, mount::Unmount::Detach).unwrap();
         assert!(world.find("/m/n/below").unwrap().node().is_ok());

@@ -128,6 +128,7 @@ pub(super) fn raise_file_size(cx: &Cx<'_>) {
 pub(super) fn closed(cx: &Cx<'_>, entry: Entry) {
     if let Some(node) = entry.file.node() {
         crate::fs::lock::release_process(node, lock_owner(cx));
+        entry.file.descriptor_closed(lock_owner(cx));
     }
     if let Some(stream) = entry.file.stream()
         && let Some(queue) = stream.as_any().downcast_ref::<crate::ipc::mqueue::MqStream>()

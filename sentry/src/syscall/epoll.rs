@@ -18,9 +18,6 @@ pub const ROWS: &[Row] = &[
     row!(441, "epoll_pwait2", 6, epoll_pwait2, Restart::Never, Support::Full),
 ];
 
-/// Events given back by one call.
-const MAX_EVENTS: usize = 1024;
-
 /// `struct epoll_event`, which is packed: 4 bytes of events, 8 of data.
 type RawEvent = [u8; 12];
 
@@ -65,21 +62,21 @@ fn epoll_ctl(cx: &mut Cx<'_>, epfd: Fd, operation: i32, fd: Fd, event: UserPtr<R
 
 fn wait(cx: &Cx<'_>, epfd: Fd, events: UserPtr<RawEvent>, max: i32, deadline_ns: Option<u64>) -> SysResult {
     let max = usize::try_from(max).ok().filter(|max| (1..=i32::MAX as usize / 12).contains(max));
-    let max = max.ok_or(Errno::EINVAL)?.min(MAX_EVENTS);
+    let max = max.ok_or(Errno::EINVAL)?;
     if !events.addr().is_range(12 * max as u64) {
         return Err(Errno::EFAULT.into());
     }
     let file = descriptor::file(cx, epfd)?;
     let instance = epoll::of(&file)?;
-    let found = instance.wait(&cx.waiter(), max, deadline_ns).map_err(|_| Failure::Interrupted)?;
-    for (index, (ready, data)) in found.iter().enumerate() {
+    let mut give = |index: usize, (ready, data): epoll::Event| {
         let mut raw: RawEvent = [0; 12];
         let (first, second) = raw.split_at_mut(4);
         first.copy_from_slice(&ready.to_ne_bytes());
         second.copy_from_slice(&data.to_ne_bytes());
-        cx.user().write(events.element(index)?, &raw)?;
-    }
-    Ok(found.len())
+        cx.user().write(events.element(index)?, &raw)
+    };
+    let given = instance.wait(&cx.waiter(), max, deadline_ns, &mut give);
+    Ok(given.map_err(|_| Failure::Interrupted)??)
 }
 
 fn deadline(cx: &Cx<'_>, timeout_ms: i32) -> Option<u64> {

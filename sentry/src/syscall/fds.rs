@@ -11,6 +11,7 @@ use crate::fs::fd_table::Entry;
 use crate::fs::io;
 use crate::fs::lock::{self, Mode, NotLocked, Owner, Record, Wait};
 use crate::fs::node::{NodeKind, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK};
+use crate::fs::notify::directory::{self, Interest};
 use crate::fs::pipe::{self, End, Privilege};
 use crate::fs::{FileBody, OpenFile, async_io, memfd, open, permission};
 use crate::security::Capability;
@@ -22,14 +23,7 @@ pub const ROWS: &[Row] = &[
     row!(8, "lseek", 3, lseek, Restart::Never, Support::Full),
     row!(32, "dup", 1, dup, Restart::Never, Support::Full),
     row!(33, "dup2", 2, dup2, Restart::Never, Support::Full),
-    row!(
-        72,
-        "fcntl",
-        3,
-        fcntl,
-        Restart::Sa,
-        Support::Partial("leases and directory notification are refused")
-    ),
+    row!(72, "fcntl", 3, fcntl, Restart::Sa, Support::Partial("leases are refused")),
     row!(73, "flock", 2, flock, Restart::Sa, Support::Full),
     row!(292, "dup3", 3, dup3, Restart::Never, Support::Full),
     row!(436, "close_range", 3, close_range, Restart::Never, Support::Full),
@@ -112,6 +106,7 @@ const F_OFD_GETLK: u32 = 36;
 const F_OFD_SETLK: u32 = 37;
 const F_OFD_SETLKW: u32 = 38;
 const F_GETLEASE: u32 = 1025;
+const F_NOTIFY: u32 = 1026;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 const F_SETPIPE_SZ: u32 = 1031;
 const F_GETPIPE_SZ: u32 = 1032;
@@ -159,6 +154,7 @@ fn fcntl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
         F_GETSIG => Ok(file.async_io.signal() as usize),
         // F_UNLCK: nobody has a lease, since nobody can take one.
         F_GETLEASE => Ok(2),
+        F_NOTIFY => notify(cx, &file, fd, low),
         F_SETPIPE_SZ | F_GETPIPE_SZ => {
             let end = file.stream().and_then(|stream| stream.as_any().downcast_ref::<End>());
             let pipe = end.ok_or(Errno::EBADF)?.pipe();
@@ -177,6 +173,22 @@ fn fcntl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
         F_GET_SEALS => Ok(memfd::seals(&file)? as usize),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// `F_NOTIFY`: signals when something happens in a directory.
+fn notify(cx: &Cx<'_>, file: &Arc<OpenFile>, fd: Fd, interest: u32) -> SysResult {
+    let interest = Interest::from_bits_truncate(interest);
+    let table = descriptor::lock_owner(cx);
+    if interest.difference(Interest::MULTISHOT).is_empty() {
+        file.descriptor_closed(table);
+        return Ok(0);
+    }
+    directory::ask(file, table, fd.0, interest)?;
+    if file.async_io.owner().1 == 0 {
+        let pid = i32::try_from(cx.task.pid()).map_err(|_| Errno::ESRCH)?;
+        owner::set_own(cx, file, pid)?;
+    }
+    Ok(0)
 }
 
 fn set_flags(cx: &Cx<'_>, fd: Fd, file: &Arc<OpenFile>, flags: u32) -> SysResult {

@@ -7,9 +7,10 @@ use super::row::{Restart, Row, Support, row};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, O_PATH};
-use crate::fs::mount::Depth;
+use crate::fs::mount::{Depth, Propagation};
 use crate::fs::mount_context::{Context, Phase};
 use crate::fs::{FileBody, Mount, MountFlags, OpenFile, Path};
+use crate::security::{Capability, UserNamespace};
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -17,7 +18,7 @@ use alloc::vec::Vec;
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     row!(428, "open_tree", 3, open_tree, Restart::Never, Support::Full),
-    row!(429, "move_mount", 5, move_mount, Restart::Never, Support::Partial("no MOVE_MOUNT_SET_GROUP")),
+    row!(429, "move_mount", 5, move_mount, Restart::Never, Support::Full),
     row!(430, "fsopen", 2, fsopen, Restart::Never, Support::Partial(TYPES)),
     row!(431, "fsconfig", 5, fsconfig, Restart::Never, Support::Partial("parameters are flags and strings")),
     row!(432, "fsmount", 3, fsmount, Restart::Never, Support::Full),
@@ -62,7 +63,7 @@ fn open_tree(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, flags: u32) -> SysResult 
     let mut at = place(cx, &scope, dir, path, flags)?;
     if flags & CLONE != 0 {
         let depth = if flags & AT_RECURSIVE != 0 { Depth::Tree } else { Depth::One };
-        at = at.mount.detached_copy(&at.dentry, depth).root_path();
+        at = scope.fs.namespace().detached_copy(cx.sleeper, &at, depth)?.root_path();
     }
     install(cx, at, flags & CLOEXEC != 0)
 }
@@ -79,7 +80,8 @@ fn move_mount(
     const F_EMPTY_PATH: u32 = 4;
     const T_SYMLINKS: u32 = 0x10;
     const T_EMPTY_PATH: u32 = 0x40;
-    const KNOWN: u32 = 0x77;
+    const SET_GROUP: u32 = 0x100;
+    const KNOWN: u32 = 0x177;
     let scope = Scope::new(cx);
     admin(&scope)?;
     if flags & !KNOWN != 0 {
@@ -92,9 +94,9 @@ fn move_mount(
     let from = place(cx, &scope, from_dir, from, flags_of(F_SYMLINKS, F_EMPTY_PATH))?;
     let to = place(cx, &scope, to_dir, to, flags_of(T_SYMLINKS, T_EMPTY_PATH))?;
     let namespace = scope.fs.namespace();
-    let is_root = Arc::ptr_eq(&from.dentry, &from.mount.root);
-    if is_root && from.mount.place().is_none() && from.mount.is_detached() {
-        namespace.attach(cx.sleeper, &from.mount, &to)?;
+    if flags & SET_GROUP != 0 {
+        let may = |owner: &UserNamespace| scope.creds.has_in(Capability::SysAdmin, owner);
+        namespace.join_group(cx.sleeper, &from, &to, may)?;
     } else {
         namespace.move_mount(cx.sleeper, &from, &to)?;
     }
@@ -258,7 +260,6 @@ fn mount_setattr(
     size: usize,
 ) -> SysResult {
     const KNOWN: u32 = AT_EMPTY_PATH | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
-    const PROPAGATION: [u64; 5] = [0, 1 << 17, 1 << 18, 1 << 19, 1 << 20];
     if flags & !KNOWN != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -280,7 +281,8 @@ fn mount_setattr(
         return Ok(0);
     }
     let atime = (set & ATTR_ATIME, clear & ATTR_ATIME);
-    if !PROPAGATION.contains(&propagation)
+    let sharing = Propagation::from_bits(propagation);
+    if (propagation != 0 && sharing.is_none())
         || (set | clear) & !ATTR_KNOWN != 0
         || !matches!(atime.1, 0 | ATTR_ATIME)
         || (atime.0 != 0 && atime.1 == 0)
@@ -292,8 +294,13 @@ fn mount_setattr(
         return Err(Errno::EINVAL.into());
     }
     let new_atime = (atime.1 != 0).then(|| atime_flags(set)).transpose()?;
-    let mounts = if flags & AT_RECURSIVE != 0 { at.mount.tree() } else { alloc::vec![at.mount.clone()] };
-    for mount in mounts {
+    let depth = if flags & AT_RECURSIVE != 0 { Depth::Tree } else { Depth::One };
+    let mounts = if depth == Depth::Tree { at.mount.tree() } else { alloc::vec![at.mount.clone()] };
+    let namespace = scope.fs.namespace();
+    if !namespace.contains(&at.mount) && !at.mount.is_detached() {
+        return Err(Errno::EINVAL.into());
+    }
+    let changed = |mount: &Mount| {
         let mut now = mount.flags();
         now.remove(simple_flags(clear));
         now.insert(simple_flags(set));
@@ -301,7 +308,14 @@ fn mount_setattr(
             now.remove(MountFlags::RELATIME | MountFlags::NO_ATIME | MountFlags::STRICT_ATIME);
             now.insert(atime);
         }
-        mount.set_flags(now);
+        now
+    };
+    if !mounts.iter().all(|mount| mount.may_become(changed(mount))) {
+        return Err(Errno::EPERM.into());
+    }
+    mounts.iter().for_each(|mount| mount.set_flags(changed(mount)));
+    if let Some(sharing) = sharing {
+        namespace.change_sharing(cx.sleeper, &at, depth, sharing)?;
     }
     Ok(0)
 }

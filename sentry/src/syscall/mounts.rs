@@ -6,10 +6,10 @@ use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::AT_FDCWD;
 use crate::fs::lookup::Follow;
-use crate::fs::mount::{Depth, Unmount};
+use crate::fs::mount::{Depth, Propagation, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, Mount, MountFlags, Path, Superblock};
+use crate::fs::{FileSystem, Mount, MountFlags, MountNamespace, Path, Superblock};
 use crate::security::Capability;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
@@ -18,15 +18,8 @@ use alloc::vec::Vec;
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     row!(155, "pivot_root", 2, pivot_root, Restart::Never, Support::Partial("moves the caller's root only")),
-    row!(
-        165,
-        "mount",
-        5,
-        mount,
-        Restart::Never,
-        Support::Partial("tmpfs, bind, move, remount; propagation is private")
-    ),
-    row!(166, "umount2", 2, umount2, Restart::Never, Support::Partial("no MNT_EXPIRE")),
+    row!(165, "mount", 5, mount, Restart::Never, Support::Partial("no file systems on devices, no overlay")),
+    row!(166, "umount2", 2, umount2, Restart::Never, Support::Full),
 ];
 
 const MS_REMOUNT: u32 = 32;
@@ -34,6 +27,7 @@ const MS_BIND: u32 = 4096;
 const MS_MOVE: u32 = 8192;
 const MS_REC: u32 = 16384;
 const MS_SILENT: u32 = 32768;
+const MS_NOUSER: u32 = 1 << 31;
 const MS_PROPAGATION: u32 = (1 << 17) | (1 << 18) | (1 << 19) | (1 << 20);
 const MS_MAGIC: u32 = 0xc0ed_0000;
 
@@ -111,26 +105,21 @@ fn mount(
     let at = find(cx, &scope, &target)?;
     admin(&scope)?;
     let flags = if flags & 0xffff_0000 == MS_MAGIC { flags & 0xffff } else { flags } & !MS_SILENT;
+    if flags & MS_NOUSER != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let namespace = scope.fs.namespace();
+    let depth = if flags & MS_REC != 0 { Depth::Tree } else { Depth::One };
     if flags & MS_REMOUNT != 0 {
-        if at.mountpoint().is_none() && at != namespace.root() {
-            return Err(Errno::EINVAL.into());
-        }
-        if flags & MS_BIND == 0 {
-            at.mount.superblock.fs.remount(&data)?;
-        }
-        at.mount.set_flags(mount_flags(flags));
+        remount(&at, &namespace, flags, &data)?;
     } else if flags & MS_BIND != 0 {
-        let from = find(cx, &scope, &source)?;
-        let depth = if flags & MS_REC != 0 { Depth::Tree } else { Depth::One };
+        let from = find_source(cx, &scope, &source)?;
         namespace.bind(cx.sleeper, &from, depth, None, &at)?;
     } else if flags & MS_PROPAGATION != 0 {
-        // Every mount is private, which is what "slave" without a master means too; "shared" has no effect.
-        if at.mountpoint().is_none() && at != namespace.root() {
-            return Err(Errno::EINVAL.into());
-        }
+        let to = Propagation::from_bits(u64::from(flags & !MS_REC)).ok_or(Errno::EINVAL)?;
+        namespace.change_sharing(cx.sleeper, &at, depth, to)?;
     } else if flags & MS_MOVE != 0 {
-        let from = find(cx, &scope, &source)?;
+        let from = find_source(cx, &scope, &source)?;
         namespace.move_mount(cx.sleeper, &from, &at)?;
     } else {
         let superblock = new_superblock(cx, &kind, &data)?;
@@ -139,6 +128,34 @@ fn mount(
         namespace.attach(cx.sleeper, &mount, &at)?;
     }
     Ok(0)
+}
+
+/// What is bound or moved: an empty name is none.
+fn find_source(cx: &Cx<'_>, scope: &Scope, path: &[u8]) -> Result<Path, Errno> {
+    if path.is_empty() { Err(Errno::EINVAL) } else { find(cx, scope, path) }
+}
+
+/// Changes the flags of a mount, and without `MS_BIND` the options of its file system.
+fn remount(at: &Path, namespace: &MountNamespace, flags: u32, data: &[u8]) -> Result<(), Errno> {
+    if !Arc::ptr_eq(&at.dentry, &at.mount.root) || !namespace.contains(&at.mount) {
+        return Err(Errno::EINVAL);
+    }
+    let said = MountFlags::from_bits_truncate(flags);
+    let mut new = mount_flags(flags);
+    let atime =
+        MountFlags::NO_ATIME | MountFlags::NO_DIRATIME | MountFlags::RELATIME | MountFlags::STRICT_ATIME;
+    if !said.intersects(atime) {
+        // How access times move stays unless it is said.
+        new = (new - atime) | at.mount.atime_flags();
+    }
+    if !at.mount.may_become(new) {
+        return Err(Errno::EPERM);
+    }
+    if flags & MS_BIND == 0 {
+        at.mount.superblock.fs.remount(data)?;
+    }
+    at.mount.set_flags(new);
+    Ok(())
 }
 
 fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
@@ -152,12 +169,15 @@ fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
     let path = read_path(cx, target)?;
     let scope = Scope::new(cx);
     let follow = if flags & UMOUNT_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
-    let at = scope.find(cx, Fd(AT_FDCWD), &path, follow)?;
+    let mut at = scope.find(cx, Fd(AT_FDCWD), &path, follow)?;
+    at.enter_mounts();
     admin(&scope)?;
-    if flags & MNT_EXPIRE != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let how = if flags & MNT_DETACH != 0 { Unmount::Detach } else { Unmount::WhenIdle };
+    let how = match flags & (MNT_EXPIRE | MNT_DETACH | MNT_FORCE) {
+        MNT_EXPIRE => Unmount::WhenExpired,
+        flags if flags & MNT_EXPIRE != 0 => return Err(Errno::EINVAL.into()),
+        flags if flags & MNT_DETACH != 0 => Unmount::Detach,
+        _ => Unmount::WhenIdle,
+    };
     scope.fs.namespace().unmount(cx.sleeper, at, how)?;
     Ok(0)
 }

@@ -40,7 +40,7 @@ fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
     if flags.intersects(F::FS | F::NEWNS) {
         let own = task.fs().duplicate();
         if flags.contains(F::NEWNS) {
-            own.unshare_mounts(cx.sleeper, acting.user_ns.clone());
+            own.unshare_mounts(cx.sleeper, acting.user_ns.clone())?;
         }
         drop(task.set_fs(own));
     }

@@ -148,7 +148,7 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     let files = if flags.contains(CloneFlags::FILES) { cx.files.clone() } else { cx.files.duplicate() };
     let fs = if flags.contains(CloneFlags::FS) { parent.fs() } else { parent.fs().duplicate() };
     if flags.contains(CloneFlags::NEWNS) {
-        fs.unshare_mounts(cx.sleeper, creds.user_ns.clone());
+        fs.unshare_mounts(cx.sleeper, creds.user_ns.clone())?;
     }
     let context = child_context(cx, request);
     let child = {

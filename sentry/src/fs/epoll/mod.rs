@@ -46,6 +46,9 @@ type Key = (i32, usize);
 /// An event, as `struct epoll_event` holds it.
 pub type Event = (u32, u64);
 
+/// Takes an event, the nth of a call.
+pub type Give<'a> = dyn FnMut(usize, Event) -> Result<(), Errno> + 'a;
+
 /// An epoll instance.
 pub struct Epoll {
     me: Weak<Self>,
@@ -221,13 +224,15 @@ impl Epoll {
         }
     }
 
-    /// Takes up to `max` events.
-    fn collect(&self, max: usize) -> Vec<Event> {
-        let mut events = Vec::new();
+    /// Hands up to `max` events to `give`, until it fails; what it did not take stays listed. How many it took, or its
+    /// error when it took none.
+    fn collect(&self, max: usize, give: &mut Give<'_>) -> Result<usize, Errno> {
+        let mut given = 0;
+        let mut result = Ok(());
         let listed = self.ready.lock().len();
         let mut again = Vec::new();
         for _ in 0..listed {
-            if events.len() >= max {
+            if given >= max {
                 break;
             }
             let Some(item) = self.ready.lock().pop_front() else { break };
@@ -242,7 +247,14 @@ impl Epoll {
             }
             let ready = item.ready();
             let Some(interest) = item.interest().filter(|_| !ready.is_empty()) else { continue };
-            events.push((ready.bits(), interest.data));
+            result = give(given, (ready.bits(), interest.data));
+            if result.is_err() {
+                if !item.listed.swap(true, Ordering::AcqRel) {
+                    self.ready.lock().push_front(item);
+                }
+                break;
+            }
+            given += 1;
             if interest.mode().contains(Mode::ONE_SHOT) {
                 item.disable();
             } else if !interest.mode().contains(Mode::EDGE) {
@@ -255,10 +267,11 @@ impl Epoll {
                 self.ready.lock().push_back(item);
             }
         }
-        events
+        if given == 0 { result.map(|()| 0) } else { Ok(given) }
     }
 
-    /// Waits for events (epoll_wait(2)); an empty answer means that `deadline_ns` passed.
+    /// Waits for events (epoll_wait(2)) and hands them to `give` with their index. How many it took, 0 when `deadline_ns`
+    /// passed, or its error when it took none.
     ///
     /// # Errors
     /// [`Woken::Interrupted`].
@@ -267,13 +280,14 @@ impl Epoll {
         waiter: &Waiter<'_>,
         max: usize,
         deadline_ns: Option<u64>,
-    ) -> Result<Vec<Event>, Woken> {
-        let events = waiter.until(&self.changed, deadline_ns, || {
-            let events = self.collect(max);
-            (!events.is_empty()).then_some(events)
+        give: &mut Give<'_>,
+    ) -> Result<Result<usize, Errno>, Woken> {
+        let given = waiter.until(&self.changed, deadline_ns, || {
+            let given = self.collect(max, give);
+            (given != Ok(0)).then_some(given)
         });
-        match events {
-            Err(Woken::TimedOut) => Ok(Vec::new()),
+        match given {
+            Err(Woken::TimedOut) => Ok(Ok(0)),
             other => other,
         }
     }

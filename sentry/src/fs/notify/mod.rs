@@ -1,14 +1,16 @@
-//! Telling of what happens to files (inotify(7)).
+//! Telling of what happens to files (inotify(7), and `F_NOTIFY` of fcntl(2)).
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`event`] | the events, and the queue of an instance |
 //! | [`instance`] | [`Inotify`]: an instance and its watches |
+//! | [`directory`] | signals when something happens in a directory |
 //! | here | what the VFS calls when something happened |
 //!
 //! The watches of a file hang on its node. Locks: watches of a node (130), then one instance (142). Nothing here sleeps; what is
 //! taken out of either is dropped unlocked. While nobody watches anything, a call costs one load.
 
+pub mod directory;
 pub mod event;
 pub mod instance;
 
@@ -24,23 +26,29 @@ pub use instance::{Inotify, Watch};
 /// Watches of all instances.
 pub(super) static WATCHES: AtomicUsize = AtomicUsize::new(0);
 
+#[derive(Default)]
+struct Lists {
+    watches: Vec<Arc<Watch>>,
+    bells: Vec<Arc<directory::Bell>>,
+}
+
 /// The watches of one node.
-pub struct Watched(SpinLock<Vec<Arc<Watch>>>);
+pub struct Watched(SpinLock<Lists>);
 
 impl Watched {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self(SpinLock::new(Level(130), Vec::new()))
+        Self(SpinLock::new(Level(130), Lists { watches: Vec::new(), bells: Vec::new() }))
     }
 
     pub(super) fn add(&self, watch: &Arc<Watch>) {
-        self.0.lock().push(watch.clone());
+        self.0.lock().watches.push(watch.clone());
     }
 
     pub(super) fn remove(&self, watch: &Watch) {
         let gone = {
-            let mut list = self.0.lock();
+            let list = &mut self.0.lock().watches;
             let at = list.iter().position(|other| core::ptr::eq(&raw const **other, watch));
             at.map(|at| list.swap_remove(at))
         };
@@ -48,7 +56,7 @@ impl Watched {
     }
 
     fn all(&self) -> Vec<Arc<Watch>> {
-        self.0.lock().clone()
+        self.0.lock().watches.clone()
     }
 }
 
@@ -81,6 +89,9 @@ fn tell(node: &Arc<Node>, mask: Mask, name: Option<&[u8]>, cookie: u32, linked: 
             continue;
         }
         watch.tell(mask, name, cookie);
+    }
+    if name.is_some() {
+        directory::ring(node, mask);
     }
 }
 
@@ -135,6 +146,9 @@ pub fn moved(
     }
     let cookie = COOKIE.fetch_add(1, Ordering::Relaxed);
     tell(from.0, Mask::MOVED_FROM | kind(node), Some(from.1), cookie, Name::Linked);
+    if Arc::ptr_eq(from.0, to.0) {
+        directory::renamed(from.0);
+    }
     tell(to.0, Mask::MOVED_TO | kind(node), Some(to.1), cookie, Name::Linked);
     if let Some(replaced) = replaced {
         tell(replaced, Mask::ATTRIB | kind(replaced), None, 0, Name::Linked);

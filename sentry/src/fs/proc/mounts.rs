@@ -3,6 +3,7 @@
 use super::source::ProcTask;
 use crate::abi::Errno;
 use crate::fs::filesystem::device_parts;
+use crate::fs::mount::Sharing;
 use crate::fs::{Attr, FsCx, Mount, MountFlags, Path};
 use alloc::format;
 use alloc::string::String;
@@ -66,6 +67,29 @@ fn flags(flags: MountFlags) -> String {
     out
 }
 
+/// The fields that tell how it takes part in propagation, as seen by a process whose root is in `top`.
+fn optional(mount: &Mount, top: &Arc<Mount>) -> String {
+    let sharing = mount.sharing();
+    let mut out = sharing.group().map_or_else(String::new, |group| format!(" shared:{}", group.id));
+    if matches!(sharing, Sharing::Unbindable) {
+        out.push_str(" unbindable");
+    }
+    let Some(master) = sharing.master() else { return out };
+    let _ = write!(out, " master:{}", master.id);
+    let seen = |member: &Arc<Mount>| Arc::ptr_eq(member, top) || is_below(member, top);
+    let mut near = Some(master.clone());
+    while let Some(group) = near {
+        if group.members().iter().any(seen) {
+            if group.id != master.id {
+                let _ = write!(out, " propagate_from:{}", group.id);
+            }
+            break;
+        }
+        near = group.live_master();
+    }
+    out
+}
+
 fn super_options(mount: &Mount) -> String {
     let mut out = String::from(if mount.superblock.fs.is_read_only() { "ro" } else { "rw" });
     let options = mount.superblock.fs.options();
@@ -96,6 +120,7 @@ pub(super) fn mounts(_cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
 /// `/proc/PID/mountinfo`.
 pub(super) fn mountinfo(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();
+    let top = task.fs().ok_or(Errno::EINVAL)?.root().mount;
     for (mount, path) in reachable(task)? {
         let parent = mount.place().map_or(mount.id, |place| place.mount.id);
         let attr = mount.root.node().and_then(|node| node.ops.attr(cx)).unwrap_or_else(|_| Attr::default());
@@ -105,9 +130,10 @@ pub(super) fn mountinfo(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, E
         let root = escape(&crate::fs::path::display(&inside, &whole));
         let root = if Arc::ptr_eq(&mount.root, &mount.superblock.root) { String::from("/") } else { root };
         let line = format!(
-            "{} {parent} {major}:{minor} {root} {path} {} - {} {} {}",
+            "{} {parent} {major}:{minor} {root} {path} {}{} - {} {} {}",
             mount.id,
             flags(mount.flags()),
+            optional(&mount, &top),
             mount.superblock.fs.type_name(),
             source(&mount),
             super_options(&mount)
