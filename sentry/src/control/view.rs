@@ -5,9 +5,10 @@ use crate::fs::proc::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
+use crate::net::NetStack;
 use crate::net::inet::interface::{LOOPBACK, UP};
 use crate::platform;
-use crate::security::Creds;
+use crate::security::{Capability, Creds};
 use crate::signal::{Action, Signal};
 use crate::task::namespaces::{self, NamespaceFile};
 use crate::task::pidfd::PidFd;
@@ -89,6 +90,23 @@ fn id_text(id: &[u8; 16]) -> String {
     out
 }
 
+impl View {
+    /// The network namespace of a thread.
+    fn net_of(&self, tid: u32) -> Arc<dyn NetStack> {
+        let task = self.container.task(tid);
+        task.map_or_else(|| self.container.net.clone(), |task| task.namespaces().net.stack.clone())
+    }
+
+    /// Whether a thread may change its network's settings.
+    fn may_configure_net(&self, tid: u32) -> bool {
+        self.container.task(tid).is_some_and(|task| {
+            let creds = task.creds();
+            creds.has_in(Capability::NetAdmin, &task.namespaces().net.owner)
+                || creds.has(Capability::SysAdmin)
+        })
+    }
+}
+
 impl ProcSource for View {
     fn pids(&self) -> Vec<u32> {
         self.container.processes().iter().map(|process| process.pid()).collect()
@@ -128,7 +146,7 @@ impl ProcSource for View {
         }
     }
 
-    fn sysctl(&self, name: &str) -> Option<String> {
+    fn sysctl(&self, caller: u32, name: &str) -> Option<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match name {
             "kernel/hostname" => Some(text(&self.container.namespaces.uts.names.lock().host)),
@@ -138,7 +156,7 @@ impl ProcSource for View {
             "fs/aio-nr" => Some(format!("{}", crate::mm::aio_requests())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
             _ => match name.strip_prefix("net/") {
-                Some(name) => self.container.net.sysctl(name),
+                Some(name) => self.net_of(caller).sysctl(name),
                 None => crate::ipc::limits::read(&self.container.ipc, name),
             },
         }
@@ -158,10 +176,13 @@ impl ProcSource for View {
         files.map(|(name, mode)| (format!("net/{name}"), mode)).collect()
     }
 
-    fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
+    fn set_sysctl(&self, caller: u32, name: &str, value: &[u8]) -> Result<(), Errno> {
         if let Some(name) = name.strip_prefix("net/") {
             let text = core::str::from_utf8(value).map_err(|_| Errno::EINVAL)?;
-            return self.container.net.set_sysctl(name, text);
+            if !self.may_configure_net(caller) {
+                return Err(Errno::EPERM);
+            }
+            return self.net_of(caller).set_sysctl(name, text);
         }
         let end = value.iter().position(|byte| *byte == b'\n').unwrap_or(value.len());
         if let Some(result) = crate::ipc::limits::write(&self.container.ipc, name, value) {
@@ -263,7 +284,7 @@ struct Subject {
 
 impl ProcTask for Subject {
     fn net(&self, name: &str) -> Option<String> {
-        self.process.container.net.report(name)
+        self.task.as_ref()?.namespaces().net.stack.report(name)
     }
 
     fn info(&self) -> TaskInfo {

@@ -56,8 +56,9 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
             let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };
             match stream.ioctl(&context, command, argument) {
                 Err(Errno::ENOTTY) if stream.as_any().is::<SocketFile>() => {
-                    let admin = cx.task.creds().has(Capability::NetAdmin).into();
-                    Ok(cx.task.container().net.ioctl(&context, admin, command, argument)?)
+                    let net = cx.task.namespaces().net.clone();
+                    let admin = cx.task.creds().has_in(Capability::NetAdmin, &net.owner).into();
+                    Ok(net.stack.ioctl(&context, admin, command, argument)?)
                 }
                 result => Ok(result?),
             }

@@ -9,7 +9,7 @@ use crate::fs::lookup::Follow;
 use crate::fs::mount::{Depth, Propagation, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, Mount, MountFlags, MountNamespace, Path, Superblock};
+use crate::fs::{FileSystem, FsContext, Mount, MountFlags, MountNamespace, Path, Superblock};
 use crate::security::Capability;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row!(155, "pivot_root", 2, pivot_root, Restart::Never, Support::Partial("moves the caller's root only")),
+    row!(155, "pivot_root", 2, pivot_root, Restart::Never, Support::Full),
     row!(165, "mount", 5, mount, Restart::Never, Support::Partial("no file systems on devices, no overlay")),
     row!(166, "umount2", 2, umount2, Restart::Never, Support::Full),
 ];
@@ -190,11 +190,21 @@ fn pivot_root(cx: &mut Cx<'_>, new_root: UserAddr, put_old: UserAddr) -> SysResu
     let put_old = find(cx, &scope, &put_old)?;
     new_root.node()?.dir()?;
     put_old.node()?.dir()?;
-    let (root, cwd) = (scope.fs.root(), scope.fs.cwd());
+    let root = scope.fs.root();
     scope.fs.namespace().pivot(cx.sleeper, &root, &new_root, &put_old)?;
-    if cwd == root {
-        scope.fs.set_cwd(new_root.clone());
+    // Everybody who stood at the old root goes along.
+    let follow = |fs: &FsContext| {
+        if fs.cwd() == root {
+            fs.set_cwd(new_root.clone());
+        }
+        if fs.root() == root {
+            fs.set_root(new_root.clone());
+        }
+    };
+    follow(&scope.fs);
+    for process in cx.task.container().processes() {
+        let threads = process.state().threads.clone();
+        threads.iter().for_each(|task| follow(&task.fs()));
     }
-    scope.fs.set_root(new_root);
     Ok(0)
 }

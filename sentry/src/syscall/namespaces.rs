@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(272, "unshare", 1, unshare, Never, Partial("no pid and network namespaces")),
-    row!(308, "setns", 2, setns, Never, Partial("no pid and network namespaces but the container's")),
+    row!(272, "unshare", 1, unshare, Never, Partial("no pid namespaces")),
+    row!(308, "setns", 2, setns, Never, Partial("no pid namespaces but the container's")),
 ];
 
 fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {

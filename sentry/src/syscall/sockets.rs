@@ -134,25 +134,26 @@ fn socket_call(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32) -> SysRes
     let socket: Arc<dyn Socket> = if family == i32::from(AF_UNIX) {
         check_unix(protocol)?;
         // Linux gives a datagram socket to who asks for a raw one.
-        Unix::new(if kind? == SocketType::Raw { SocketType::Datagram } else { kind? })
+        let kind = if kind? == SocketType::Raw { SocketType::Datagram } else { kind? };
+        Unix::new(kind, cx.task.namespaces().net.ino)
     } else {
         let family = u16::try_from(family).map_err(|_| Errno::EAFNOSUPPORT)?;
         if !matches!(family, AF_INET | AF_INET6 | AF_NETLINK) {
             return Err(Errno::EAFNOSUPPORT.into());
         }
-        cx.task.container().net.socket(family, kind?, protocol, maker(cx))?
+        cx.task.namespaces().net.stack.socket(family, kind?, protocol, maker(cx))?
     };
     descriptor::number(open(cx, socket, flags)?)
 }
 
 /// Who makes an internet socket.
 fn maker(cx: &Cx<'_>) -> Maker {
-    let creds = cx.task.creds();
+    let (creds, net) = (cx.task.creds(), cx.task.namespaces().net.clone());
     Maker {
         creds: ucred(cx),
         budget: cx.task.container().budget.clone(),
-        raw: creds.has(Capability::NetRaw).into(),
-        admin: creds.has(Capability::NetAdmin).into(),
+        raw: creds.has_in(Capability::NetRaw, &net.owner).into(),
+        admin: creds.has_in(Capability::NetAdmin, &net.owner).into(),
     }
 }
 
@@ -163,13 +164,13 @@ fn socketpair(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32, fds: UserP
         Ok(AF_UNIX) => check_unix(protocol)?,
         Ok(family @ (AF_INET | AF_INET6 | AF_NETLINK)) => {
             // The sockets are made first, and cannot be joined then.
-            cx.task.container().net.socket(family, kind, protocol, maker(cx))?.released();
+            cx.task.namespaces().net.stack.socket(family, kind, protocol, maker(cx))?.released();
             return Err(Errno::EOPNOTSUPP.into());
         }
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     }
     let kind = if kind == SocketType::Raw { SocketType::Datagram } else { kind };
-    let (one, other) = Unix::pair(kind, ucred(cx));
+    let (one, other) = Unix::pair(kind, cx.task.namespaces().net.ino, ucred(cx));
     let one = open(cx, one, flags)?;
     let result = open(cx, other, flags).and_then(|other| {
         cx.user().write(fds, &[one.0, other.0]).inspect_err(|_| drop(cx.files.remove(other)))
@@ -264,8 +265,9 @@ fn bind(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
     let address = read_address(cx, at, len)?;
     if let Address::Inet(at) = &address
         && matches!(socket.kind().1, SocketType::Stream | SocketType::Datagram)
-        && cx.task.container().net.is_privileged(at.port())
-        && !cx.task.creds().has(Capability::NetBindService)
+        && let net = cx.task.namespaces().net.clone()
+        && net.stack.is_privileged(at.port())
+        && !cx.task.creds().has_in(Capability::NetBindService, &net.owner)
     {
         return Err(Errno::EACCES.into());
     }

@@ -86,9 +86,10 @@ impl Container {
         net: Arc<dyn NetStack>,
     ) -> Arc<Self> {
         let ipc = IpcNamespace::new(budget.clone());
+        let names = UtsNames { host, domain };
         let container = Arc::new(Self {
             id,
-            namespaces: Arc::new(Namespaces::outermost(UtsNames { host, domain }, ipc.clone())),
+            namespaces: Arc::new(Namespaces::outermost(names, ipc.clone(), net.clone())),
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
             strace: AtomicBool::new(false),
             ipc,

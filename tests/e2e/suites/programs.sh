@@ -7,5 +7,6 @@ for program in ${PROGRAMS:-process signal memory memory_calls files pipes_poll t
     # Under runc a container's loopback interface is down until somebody takes it up.
     options=()
     [ "$program" != inet ] || options=(--cap-add CAP_NET_ADMIN)
+    [ "$program" != mounts ] || options=(--cap-add CAP_SYS_ADMIN)
     compare_program "$program" "${options[@]}" -- "/tests/$program"
 done

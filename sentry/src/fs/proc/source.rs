@@ -22,19 +22,20 @@ pub trait ProcSource: Send + Sync {
     /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`.
     fn sysvipc(&self, name: &str) -> String;
 
-    /// Value of a file under `/proc/sys`, such as `kernel/hostname`, for those that are not fixed.
-    fn sysctl(&self, name: &str) -> Option<String>;
+    /// Value of a file under `/proc/sys`, such as `kernel/hostname`, for those that are not fixed, as the thread `caller`
+    /// sees it.
+    fn sysctl(&self, caller: u32, name: &str) -> Option<String>;
 
     /// Files under `/proc/sys` beside the fixed ones: path and permission bits.
     fn sysctls(&self) -> Vec<(String, u32)> {
         Vec::new()
     }
 
-    /// Changes a file under `/proc/sys`.
+    /// Changes a file under `/proc/sys` for the thread `caller`.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`, `EACCES` for one that cannot be changed.
-    fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
+    fn set_sysctl(&self, caller: u32, name: &str, value: &[u8]) -> Result<(), Errno>;
 }
 
 /// A thread, or a process by its first thread.

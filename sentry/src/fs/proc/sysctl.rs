@@ -173,17 +173,17 @@ struct Value {
 }
 
 impl Contents for Value {
-    fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
-        let changing = || self.source.sysctl(&self.path).ok_or(Errno::ENOENT);
+    fn read(&self, cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        let changing = || self.source.sysctl(cx.caller.tid, &self.path).ok_or(Errno::ENOENT);
         let mut text = self.value.map_or_else(changing, |value| Ok(String::from(value)))?;
         text.push('\n');
         Ok(text.into_bytes())
     }
 
     fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
-        if !cx.creds.has(crate::security::Capability::SysAdmin) {
+        if !self.path.starts_with("net/") && !cx.creds.has(crate::security::Capability::SysAdmin) {
             return Err(Errno::EPERM);
         }
-        self.source.set_sysctl(&self.path, bytes)
+        self.source.set_sysctl(cx.caller.tid, &self.path, bytes)
     }
 }

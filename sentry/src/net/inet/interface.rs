@@ -178,12 +178,15 @@ pub(super) struct Loopback {
 impl Loopback {
     /// Up, with the addresses that it has on Linux.
     pub(super) fn new() -> Self {
-        let addresses = alloc::vec![
-            Assigned { ip: Ipv4Addr::LOCALHOST.into(), prefix: 8 },
-            Assigned { ip: Ipv6Addr::LOCALHOST.into(), prefix: 128 },
-        ];
-        let flags = UP | IS_LOOPBACK | RUNNING | LOWER_UP;
-        let state = SpinLock::new(LEVEL, State { flags, mtu: LOOPBACK_MTU, addresses });
+        let loopback = Self::down();
+        loopback.set_flags(UP);
+        loopback
+    }
+
+    /// Down, without addresses.
+    pub(super) fn down() -> Self {
+        let state = State { flags: IS_LOOPBACK, mtu: LOOPBACK_MTU, addresses: Vec::new() };
+        let state = SpinLock::new(LEVEL, state);
         Self { state, packets: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 
@@ -221,9 +224,23 @@ impl Loopback {
         state.flags & UP != 0 && state.addresses.iter().any(|own| own.is_host(ip))
     }
 
-    /// Takes it up or down.
+    /// Takes it up or down. It gets the addresses that it has on Linux when it comes up, and loses those of IPv6 when it
+    /// goes down.
     pub(super) fn set_flags(&self, flags: u32) {
         let mut state = self.state.lock();
+        match (state.flags & UP != 0, flags & UP != 0) {
+            (false, true) => {
+                if !state.addresses.iter().any(|own| own.ip.is_ipv4()) {
+                    state.addresses.insert(0, Assigned { ip: Ipv4Addr::LOCALHOST.into(), prefix: 8 });
+                }
+                let last = Assigned { ip: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
+                if !state.addresses.contains(&last) {
+                    state.addresses.push(last);
+                }
+            }
+            (true, false) => state.addresses.retain(|own| own.ip.is_ipv4()),
+            _ => {}
+        }
         let up = if flags & UP == 0 { 0 } else { UP | RUNNING | LOWER_UP };
         state.flags = IS_LOOPBACK | up | flags & 0x100;
     }

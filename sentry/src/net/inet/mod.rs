@@ -101,10 +101,20 @@ impl Stack {
     /// A namespace with a loopback interface that is up.
     #[must_use]
     pub fn new() -> Arc<Self> {
+        Self::with(Loopback::new())
+    }
+
+    /// A namespace with a loopback interface that is down, without an address.
+    #[must_use]
+    pub fn cut_off() -> Arc<Self> {
+        Self::with(Loopback::down())
+    }
+
+    fn with(loopback: Loopback) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             sysctls: Sysctls::default(),
-            loopback: Loopback::new(),
+            loopback,
             plan: SpinLock::new(PLAN, Arc::default()),
             plan_generation: AtomicU64::new(0),
             paths: ip::path::PathMtus::new(),

@@ -36,7 +36,7 @@ impl Unix {
             return Ok(());
         }
         drop(state);
-        name::unbind(&name);
+        name::unbind(self.space, &name);
         Err(Errno::EINVAL)
     }
 
@@ -71,7 +71,7 @@ impl Unix {
             }
             _ => return Err(Errno::EINVAL.into()),
         };
-        let other = name::find(name)?;
+        let other = name::find(self.space, name)?;
         if other.kind != self.kind {
             return Err(Errno::EPROTOTYPE.into());
         }
@@ -99,7 +99,7 @@ impl Unix {
             Phase::Connected => return Err(Errno::EISCONN.into()),
             Phase::Listening { .. } | Phase::Closed => return Err(Errno::EINVAL.into()),
         }
-        let accepted = Self::new(self.kind);
+        let accepted = Self::new(self.kind, self.space);
         let (name, listener_creds, passes) = {
             let state = listener.state.lock();
             (state.name.clone(), state.peer_creds, state.pass_creds)
@@ -162,7 +162,7 @@ impl Unix {
         drop(state);
         // A name that was given to an accepted socket is its listener's.
         if !matches!(phase, Phase::Connected if self.is_connection_based()) || name_is_mine(&name, self) {
-            name::unbind(&name);
+            name::unbind(self.space, &name);
         }
         let dropped = self.inbox.lock().drain();
         let unread = !dropped.is_empty();
@@ -221,7 +221,7 @@ impl Unix {
 }
 
 fn name_is_mine(name: &Name, socket: &Unix) -> bool {
-    name::find(name).is_ok_and(|owner| core::ptr::eq(&raw const *owner, socket))
+    name::find(socket.space, name).is_ok_and(|owner| core::ptr::eq(&raw const *owner, socket))
 }
 
 /// Room in the queue of a listening socket, or at a datagram socket: what a sender or connector waits for.

@@ -71,6 +71,8 @@ struct State {
 pub struct Unix {
     me: Weak<Self>,
     kind: SocketType,
+    /// The network namespace, where abstract names belong to.
+    space: u64,
     state: SpinLock<State>,
     inbox: SpinLock<Inbox>,
     /// Something to receive or accept, or the state changed.
@@ -80,9 +82,9 @@ pub struct Unix {
 }
 
 impl Unix {
-    /// A socket without a name.
+    /// A socket without a name, in the network namespace of that number.
     #[must_use]
-    pub fn new(kind: SocketType) -> Arc<Self> {
+    pub fn new(kind: SocketType, space: u64) -> Arc<Self> {
         let state = State {
             name: Name::Unnamed,
             phase: Phase::Idle,
@@ -99,6 +101,7 @@ impl Unix {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             kind,
+            space,
             state: SpinLock::new(LEVEL, state),
             inbox: SpinLock::new(INBOX_LEVEL, Inbox::default()),
             readable: WaitQueue::new(),
@@ -108,8 +111,8 @@ impl Unix {
 
     /// Two sockets that are connected to each other (socketpair(2)); `creds` are the caller's.
     #[must_use]
-    pub fn pair(kind: SocketType, creds: Ucred) -> (Arc<Self>, Arc<Self>) {
-        let (one, other) = (Self::new(kind), Self::new(kind));
+    pub fn pair(kind: SocketType, space: u64, creds: Ucred) -> (Arc<Self>, Arc<Self>) {
+        let (one, other) = (Self::new(kind, space), Self::new(kind, space));
         for (socket, peer) in [(&one, &other), (&other, &one)] {
             let mut state = socket.state.lock();
             state.phase = Phase::Connected;
@@ -182,7 +185,7 @@ impl Socket for Unix {
 
     fn connect_source(&self, address: &Address) -> Option<Arc<dyn Pollable + Send + Sync>> {
         let Address::Unix(name) = address else { return None };
-        let listener = name::find(name).ok()?;
+        let listener = name::find(self.space, name).ok()?;
         Some(Arc::new(connect::Room(listener)))
     }
 

@@ -37,8 +37,9 @@ impl core::fmt::Debug for Name {
 /// What hangs on the node of a socket's name.
 struct Bound(Weak<Unix>);
 
-/// Abstract names. The containers of a pod share its network, and with it this table.
-static ABSTRACT: SpinLock<BTreeMap<Vec<u8>, Weak<Unix>>> = SpinLock::new(LEVEL, BTreeMap::new());
+/// Abstract names, with the network namespace that they belong to. The containers of a pod share its network, and with it
+/// their names.
+static ABSTRACT: SpinLock<BTreeMap<(u64, Vec<u8>), Weak<Unix>>> = SpinLock::new(LEVEL, BTreeMap::new());
 
 /// Gives a socket a name. A path must have its node, fresh and of kind socket.
 ///
@@ -48,11 +49,12 @@ pub(super) fn bind(name: &Name, socket: &Arc<Unix>) -> Result<(), Errno> {
     match name {
         Name::Unnamed | Name::Path(_, None) => Err(Errno::EINVAL),
         Name::Abstract(name) => {
+            let key = (socket.space, name.clone());
             let mut names = ABSTRACT.lock();
-            if names.get(name).is_some_and(|other| other.strong_count() > 0) {
+            if names.get(&key).is_some_and(|other| other.strong_count() > 0) {
                 return Err(Errno::EADDRINUSE);
             }
-            names.insert(name.clone(), Arc::downgrade(socket));
+            names.insert(key, Arc::downgrade(socket));
             Ok(())
         }
         Name::Path(_, Some(node)) => {
@@ -69,19 +71,19 @@ pub(super) fn bind(name: &Name, socket: &Arc<Unix>) -> Result<(), Errno> {
 pub(super) fn bind_any(socket: &Arc<Unix>) -> Result<Name, Errno> {
     let mut names = ABSTRACT.lock();
     for number in 0..0x10_0000 {
-        let name = format!("{number:05x}").into_bytes();
-        if names.get(&name).is_none_or(|other| other.strong_count() == 0) {
-            names.insert(name.clone(), Arc::downgrade(socket));
-            return Ok(Name::Abstract(name));
+        let key = (socket.space, format!("{number:05x}").into_bytes());
+        if names.get(&key).is_none_or(|other| other.strong_count() == 0) {
+            names.insert(key.clone(), Arc::downgrade(socket));
+            return Ok(Name::Abstract(key.1));
         }
     }
     Err(Errno::ENOSPC)
 }
 
 /// Takes a name back when its socket is closed. Names of files stay, and refuse connections.
-pub(super) fn unbind(name: &Name) {
+pub(super) fn unbind(space: u64, name: &Name) {
     match name {
-        Name::Abstract(name) => drop(ABSTRACT.lock().remove(name)),
+        Name::Abstract(name) => drop(ABSTRACT.lock().remove(&(space, name.clone()))),
         Name::Path(_, Some(node)) => node.state.detach(),
         Name::Unnamed | Name::Path(_, None) => {}
     }
@@ -91,10 +93,13 @@ pub(super) fn unbind(name: &Name) {
 ///
 /// # Errors
 /// `ECONNREFUSED` when nobody has it; `EINVAL` for [`Name::Unnamed`].
-pub(super) fn find(name: &Name) -> Result<Arc<Unix>, Errno> {
+pub(super) fn find(space: u64, name: &Name) -> Result<Arc<Unix>, Errno> {
     match name {
         Name::Unnamed => Err(Errno::EINVAL),
-        Name::Abstract(name) => ABSTRACT.lock().get(name).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED),
+        Name::Abstract(name) => {
+            let key = (space, name.clone());
+            ABSTRACT.lock().get(&key).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
+        }
         Name::Path(_, None) => Err(Errno::ECONNREFUSED),
         Name::Path(_, Some(node)) => {
             let bound = node.state.attachment::<Bound>().ok_or(Errno::ECONNREFUSED)?;

@@ -28,7 +28,7 @@ fn name(text: &str) -> Address {
 #[test]
 fn streams_run_together_and_end() {
     hosted::install();
-    let (one, other) = Unix::pair(SocketType::Stream, ME);
+    let (one, other) = Unix::pair(SocketType::Stream, 0, ME);
     assert_eq!(receive(&other, 5), Err(Stop::WouldBlock));
     assert_eq!(send(&one, b"hello "), Ok(6));
     assert_eq!(send(&one, b"world"), Ok(5));
@@ -59,7 +59,7 @@ fn streams_run_together_and_end() {
 #[test]
 fn unread_bytes_at_close_are_a_reset() {
     hosted::install();
-    let (one, other) = Unix::pair(SocketType::Stream, ME);
+    let (one, other) = Unix::pair(SocketType::Stream, 0, ME);
     send(&one, b"x").unwrap();
     other.released();
     assert_eq!(receive(&one, 1), Err(Stop::Errno(Errno::ECONNRESET)));
@@ -69,7 +69,7 @@ fn unread_bytes_at_close_are_a_reset() {
 #[test]
 fn datagrams_keep_their_borders() {
     hosted::install();
-    let (server, client) = (Unix::new(SocketType::Datagram), Unix::new(SocketType::Datagram));
+    let (server, client) = (Unix::new(SocketType::Datagram, 0), Unix::new(SocketType::Datagram, 0));
     server.bind(&name("datagrams")).unwrap();
     assert_eq!(client.bind(&name("datagrams")), Err(Errno::EADDRINUSE));
     assert_eq!(send(&client, b"x"), Err(Stop::Errno(Errno::ENOTCONN)));
@@ -95,15 +95,15 @@ fn datagrams_keep_their_borders() {
 #[test]
 fn connections_wait_to_be_accepted() {
     hosted::install();
-    let listener = Unix::new(SocketType::Stream);
+    let listener = Unix::new(SocketType::Stream, 0);
     assert_eq!(listener.listen(1, ME), Err(Errno::EINVAL));
     listener.bind(&name("listener")).unwrap();
-    let client = Unix::new(SocketType::Stream);
+    let client = Unix::new(SocketType::Stream, 0);
     assert_eq!(client.try_connect(&name("listener"), ME), Err(Stop::Errno(Errno::ECONNREFUSED)));
     listener.listen(0, Ucred { pid: 9, ..ME }).unwrap();
     client.try_connect(&name("listener"), ME).unwrap();
     send(&client, b"early").unwrap();
-    let second = Unix::new(SocketType::Stream);
+    let second = Unix::new(SocketType::Stream, 0);
     assert_eq!(second.try_connect(&name("listener"), ME), Err(Stop::WouldBlock));
     assert!(Socket::poll(&*listener, None).contains(PollMask::IN));
     let accepted = listener.accept().unwrap();
@@ -126,9 +126,9 @@ fn pass(socket: &Unix, files: Vec<Arc<OpenFile>>) -> Result<usize, Stop> {
 #[test]
 fn descriptors_travel_and_circles_are_collected() {
     hosted::install();
-    let (one, other) = Unix::pair(SocketType::Stream, ME);
+    let (one, other) = Unix::pair(SocketType::Stream, 0, ME);
     let (one_file, other_file) = (open(one.clone()), open(other.clone()));
-    let (third, fourth) = Unix::pair(SocketType::Stream, ME);
+    let (third, fourth) = Unix::pair(SocketType::Stream, 0, ME);
     let third_file = open(third.clone());
     assert_eq!(pass(&one, vec![third_file.clone()]), Ok(1));
     send(&one, b"after").unwrap();

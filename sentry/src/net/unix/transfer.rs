@@ -184,7 +184,7 @@ impl Unix {
             }
             state.send_bytes
         };
-        let peer = name::find(name)?;
+        let peer = name::find(self.space, name)?;
         if peer.kind != self.kind {
             return Err(Errno::EPROTOTYPE);
         }

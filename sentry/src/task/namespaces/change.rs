@@ -1,6 +1,6 @@
 //! New namespaces (clone(2), unshare(2)), and going into those of others (setns(2)).
 
-use super::{Contents, Namespaces, Plain};
+use super::{Contents, Namespaces, NetNamespace, Plain};
 use crate::abi::Errno;
 use crate::ipc::IpcNamespace;
 use crate::security::{Capability, Creds, UserNamespace};
@@ -10,13 +10,14 @@ use crate::task::clone::CloneFlags;
 use alloc::sync::Arc;
 
 /// Namespaces that cannot be made: answered as by a kernel built without them.
-const ABSENT: CloneFlags = CloneFlags::NEWPID.union(CloneFlags::NEWNET);
+const ABSENT: CloneFlags = CloneFlags::NEWPID;
 
 /// Namespaces that need a capability in the user namespace they are made in.
 pub const PRIVILEGED: CloneFlags = ABSENT
     .union(CloneFlags::NEWNS)
     .union(CloneFlags::NEWUTS)
     .union(CloneFlags::NEWIPC)
+    .union(CloneFlags::NEWNET)
     .union(CloneFlags::NEWCGROUP);
 
 /// The credentials in a new user namespace, if one is asked for.
@@ -60,6 +61,9 @@ pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<A
         let ipc = IpcNamespace::new(task.container().budget.clone());
         new.ipc = (ipc, Plain::new(owner.clone()));
     }
+    if flags.contains(CloneFlags::NEWNET) {
+        new.net = NetNamespace::new(owner.clone())?;
+    }
     if flags.contains(CloneFlags::NEWCGROUP) {
         new.cgroup = Plain::new(owner.clone());
     }
@@ -70,14 +74,13 @@ pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<A
 #[must_use]
 pub fn of_task(task: &Task, name: &str) -> Option<Contents> {
     /// Inode numbers of what a container has one of.
-    const NET: u64 = 4_026_531_840;
     const PID: u64 = 4_026_531_836;
     let namespaces = task.namespaces();
     Some(match name {
         "cgroup" => Contents::Cgroup(namespaces.cgroup.clone()),
         "ipc" => Contents::Ipc(namespaces.ipc.0.clone(), namespaces.ipc.1.clone()),
         "mnt" => Contents::Mount(task.fs().namespace()),
-        "net" => Contents::Net(NET),
+        "net" => Contents::Net(namespaces.net.clone()),
         "pid" | "pid_for_children" => Contents::Pid(PID),
         "user" => Contents::User(task.creds().user_ns.clone()),
         "uts" => Contents::Uts(namespaces.uts.clone()),
@@ -106,13 +109,17 @@ pub fn enter(cx: &Cx<'_>, contents: &Contents) -> Result<(), Errno> {
             may(&cgroup.owner)?;
             namespaces.cgroup = cgroup.clone();
         }
-        // There is one of each, which the caller is in.
         Contents::Ipc(ipc, identity) => {
             may(&identity.owner)?;
             task.leave_undo_list();
             namespaces.ipc = (ipc.clone(), identity.clone());
         }
-        Contents::Net(_) | Contents::Pid(_) => may(&UserNamespace::outermost())?,
+        Contents::Net(net) => {
+            may(&net.owner)?;
+            namespaces.net = net.clone();
+        }
+        // There is one, which the caller is in.
+        Contents::Pid(_) => may(&UserNamespace::outermost())?,
         Contents::Mount(mounts) => {
             may(&mounts.owner)?;
             if !creds.has_own(Capability::SysChroot) {

@@ -1,6 +1,6 @@
 //! [`NamespaceFile`]: what `/proc/PID/ns/*` opens, for setns(2) and for keeping a namespace.
 
-use super::{Plain, UtsNamespace};
+use super::{NetNamespace, Plain, UtsNamespace};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::fs::{Attr, MountNamespace, OpenFile, Stream, anon};
@@ -22,8 +22,8 @@ pub enum Contents {
     Ipc(Arc<IpcNamespace>, Arc<Plain>),
     /// Mounts.
     Mount(Arc<MountNamespace>),
-    /// Network: of the container.
-    Net(u64),
+    /// Network.
+    Net(Arc<NetNamespace>),
     /// Processes: of the container.
     Pid(u64),
     /// Ids and capabilities.
@@ -40,7 +40,7 @@ impl Contents {
             Self::Cgroup(namespace) => ("cgroup", namespace.ino),
             Self::Ipc(_, identity) => ("ipc", identity.ino),
             Self::Mount(namespace) => ("mnt", namespace.id),
-            Self::Net(ino) => ("net", *ino),
+            Self::Net(namespace) => ("net", namespace.ino),
             Self::Pid(ino) => ("pid", *ino),
             Self::User(namespace) => ("user", namespace.ino),
             Self::Uts(namespace) => ("uts", namespace.ino),
