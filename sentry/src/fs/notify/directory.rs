@@ -128,7 +128,7 @@ impl Watched {
     }
 }
 
-/// Something happened to an entry of a directory.
+/// Something happened to a directory or an entry of it.
 pub(super) fn ring(dir: &Node, event: Mask) {
     ring_for(dir, Interest::of(event));
 }

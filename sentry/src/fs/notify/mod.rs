@@ -90,9 +90,7 @@ fn tell(node: &Arc<Node>, mask: Mask, name: Option<&[u8]>, cookie: u32, linked: 
         }
         watch.tell(mask, name, cookie);
     }
-    if name.is_some() {
-        directory::ring(node, mask);
-    }
+    directory::ring(node, mask);
 }
 
 /// Something happened to what a name leads to: its directory is told with the name, then the file itself.

@@ -138,7 +138,9 @@ impl Stack {
             || settings.transparent
             || (self.sysctls.number("ipv4/ip_nonlocal_bind") != 0 && ip.is_ipv4());
         let group = ip.is_multicast() || broadcast;
-        if ip.is_unspecified() || anyhow || group || self.is_local(ip) {
+        // While nothing has an address, Linux has no table to look in, and takes every one.
+        let is_empty = || ip.is_ipv4() && self.routes().is_empty();
+        if ip.is_unspecified() || anyhow || group || self.is_local(ip) || is_empty() {
             Ok(())
         } else {
             Err(Errno::EADDRNOTAVAIL)

@@ -279,8 +279,13 @@ impl Stack {
 
     fn route_table(&self) -> String {
         let heading = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+        let routes = self.routes();
+        if routes.is_empty() {
+            // There is no table before something has an address.
+            return String::new();
+        }
         let mut text = format!("{heading:<127}\n");
-        for route in self.routes().iter().filter(|route| route.table == 254) {
+        for route in routes.iter().filter(|route| route.table == 254) {
             let IpAddr::V4(ip) = route.to.ip else { continue };
             let word = |ip: core::net::Ipv4Addr| u32::from_ne_bytes(ip.octets());
             let gateway = match route.gateway {
