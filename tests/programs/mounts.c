@@ -138,17 +138,17 @@ static void by_descriptor(void)
 
 static int groups[64], known;
 
-/* The optional fields of the mount whose place ends with `end`, with letters for the numbers of groups. */
+/* The optional fields of the topmost mount at `end` below the working directory, with letters for the numbers of groups. */
 static void sharing(const char *end)
 {
-    char line[4096], last[4096] = "";
+    char line[4096], last[4096] = "", here[1024] = "";
+    getcwd(here, sizeof here);
     FILE *info = fopen("/proc/self/mountinfo", "r");
     while (info && fgets(line, sizeof line, info)) {
         char place[2048];
         if (sscanf(line, "%*s %*s %*s %*s %2047s", place) != 1)
             continue;
-        size_t len = strlen(place), want = strlen(end);
-        if (len >= want && strcmp(place + len - want, end) == 0)
+        if (strncmp(place, here, strlen(here)) == 0 && strcmp(place + strlen(here), end) == 0)
             strcpy(last, line);
     }
     if (info)
