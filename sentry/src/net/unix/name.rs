@@ -39,7 +39,9 @@ struct Bound(Weak<Unix>);
 
 /// Abstract names, with the network namespace that they belong to. The containers of a pod share its network, and with it
 /// their names.
-static ABSTRACT: SpinLock<BTreeMap<(u64, Vec<u8>), Weak<Unix>>> = SpinLock::new(LEVEL, BTreeMap::new());
+static ABSTRACT: SpinLock<Names> = SpinLock::new(LEVEL, BTreeMap::new());
+
+type Names = BTreeMap<(u64, Vec<u8>), Weak<Unix>>;
 
 /// Gives a socket a name. A path must have its node, fresh and of kind socket.
 ///
