@@ -228,7 +228,55 @@ static void by_netlink(void)
     WORKS(bound(SOCK_DGRAM, "127.0.0.1", 7004));
 }
 
+/* The kinds of messages that wait for a socket, each once. */
+static void told(int fd, const char *after)
+{
+    struct {
+        uint32_t len;
+        uint16_t kind, flags;
+        uint32_t sequence, port;
+        char rest[4000];
+    } message;
+    struct { uint16_t family, pad; uint32_t port, groups; } from;
+    char seen[256] = "";
+    uint32_t groups = 0;
+    socklen_t len = sizeof from;
+    while (recvfrom(fd, &message, sizeof message, MSG_DONTWAIT, (void *)&from, &len) > 0) {
+        seen[message.kind & 255] = 1;
+        groups |= from.groups;
+        len = sizeof from;
+    }
+    printf("  after %s:", after);
+    for (int kind = 0; kind < 256; kind++)
+        if (seen[kind])
+            printf(" %d", kind);
+    printf(", groups %x\n", groups);
+}
+
+static void announcements(void)
+{
+    SHOW(unshare(CLONE_NEWUSER | CLONE_NEWNET));
+    int fd = socket(AF_NETLINK, SOCK_RAW, 0), other = socket(AF_NETLINK, SOCK_RAW, 0), group = 1;
+    struct { uint16_t family, pad; uint32_t port, groups; } at = {AF_NETLINK, 0, 0, 0x111};
+    SHOW(bind(fd, (void *)&at, sizeof at));
+    SHOW(setsockopt(other, 270, 1, &group, sizeof group));
+    told(fd, "nothing");
+    set_link("lo", IFF_UP);
+    told(fd, "up");
+    told(other, "up");
+    set_link("lo", IFF_UP);
+    told(fd, "no change");
+    SHOW(setsockopt(other, 270, 2, &group, sizeof group));
+    set_link("lo", 0);
+    told(fd, "down");
+    told(other, "down");
+    group = 0;
+    SHOW(setsockopt(other, 270, 1, &group, sizeof group));
+    group = 10000;
+    SHOW(setsockopt(other, 270, 1, &group, sizeof group));
+}
+
 static const struct test_case cases[] = {{"a_new_one", a_new_one}, {"names_and_ports", names_and_ports},
-    {"back_and_forth", back_and_forth}, {"by_netlink", by_netlink}};
+    {"back_and_forth", back_and_forth}, {"by_netlink", by_netlink}, {"announcements", announcements}};
 
 int main(int argc, char **argv) { return RUN_CASES(argc, argv, cases); }

@@ -139,8 +139,62 @@ pub struct ContainerSpec {
     pub masked_paths: Vec<String>,
     /// `linux.readonlyPaths`.
     pub readonly_paths: Vec<String>,
+    /// `linux.seccomp`: what its processes may call.
+    pub seccomp: Option<SeccompProfile>,
     /// Prints every system call of the container to the log.
     pub strace: bool,
+}
+
+/// A filter of system calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompProfile {
+    /// What becomes of calls that no rule speaks of: an answer as a filter gives it (`SECCOMP_RET_*`, seccomp(2)).
+    pub default: u32,
+    /// The rules.
+    pub rules: Vec<SeccompRule>,
+}
+
+/// What becomes of some calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompRule {
+    /// Names of the calls; unknown ones are left out.
+    pub names: Vec<String>,
+    /// What becomes of them, as in [`SeccompProfile::default`].
+    pub action: u32,
+    /// What must hold.
+    pub conditions: Vec<SeccompCondition>,
+}
+
+/// What must hold of an argument of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompCondition {
+    /// Which argument, from 0 on.
+    pub argument: u32,
+    /// How it compares.
+    pub compare: SeccompCompare,
+    /// With what; the mask of [`SeccompCompare::MaskedEqual`].
+    pub value: u64,
+    /// What the masked argument must be.
+    pub value_two: u64,
+}
+
+/// `SCMP_CMP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompCompare {
+    /// Not equal.
+    NotEqual,
+    /// Less.
+    Less,
+    /// Less or equal.
+    LessOrEqual,
+    /// Equal.
+    Equal,
+    /// Greater or equal.
+    GreaterOrEqual,
+    /// Greater.
+    Greater,
+    /// Equal to the second value under a mask.
+    MaskedEqual,
 }
 
 /// Root file system of a container.

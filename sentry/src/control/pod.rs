@@ -11,6 +11,7 @@ use crate::mm::Budget;
 use crate::net::inet::Stack;
 use crate::net::vsock::Vsock;
 use crate::platform;
+use crate::security::seccomp::Filter;
 use crate::signal::{SigInfo, Signal};
 use crate::task::{Container, Process};
 use alloc::boxed::Box;
@@ -37,6 +38,8 @@ pub(super) struct Entry {
     pub(super) container: Arc<Container>,
     pub(super) budget: Arc<Budget>,
     pub(super) tree: root::Tree,
+    /// What its processes may call.
+    pub(super) seccomp: Option<Arc<Filter>>,
     /// Processes by exec id; init's is empty.
     processes: SpinLock<BTreeMap<String, Started>>,
 }
@@ -144,8 +147,13 @@ impl Pod {
         let container = Container::new(spec.id.clone(), host, domain, budget.clone(), self.net.clone());
         container.strace.store(spec.strace, core::sync::atomic::Ordering::Relaxed);
         let tree = root::build(cx, files, &spec, &container, &budget)?;
-        let entry =
-            Arc::new(Entry { container, budget, tree, processes: SpinLock::new(LEVEL, BTreeMap::new()) });
+        let seccomp = spec.seccomp.as_ref().map(|profile| {
+            let program = crate::security::seccomp::profile::compile(profile)?;
+            Filter::new(program, None, &budget)
+        });
+        let seccomp = seccomp.transpose().map_err(Refusal::of("the seccomp profile"))?;
+        let processes = SpinLock::new(LEVEL, BTreeMap::new());
+        let entry = Arc::new(Entry { container, budget, tree, seccomp, processes });
         apply(&entry, &spec.limits);
         let pid = self.launch(cx, &entry, "", &spec.process)?;
         self.containers.lock().insert(spec.id, entry);

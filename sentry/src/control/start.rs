@@ -9,6 +9,7 @@ use crate::fs::lookup;
 use crate::fs::{FdTable, FsContext, FsCx};
 use crate::mm::Budget;
 use crate::security::Creds;
+use crate::security::seccomp::Seccomp;
 use crate::task::{Limit, Limits, NewProcess, Process, Resource};
 use alloc::format;
 use alloc::string::String;
@@ -73,6 +74,9 @@ pub(super) fn process(
         held: true,
     };
     let process = entry.container.start(new).map_err(Refusal::of(format!("starting {shown:?}")))?;
+    if let (Some(filter), Some(task)) = (&entry.seccomp, process.any_thread()) {
+        task.set_seccomp(Seccomp::Filter(filter.clone()));
+    }
     Ok(process)
 }
 

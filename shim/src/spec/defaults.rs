@@ -108,6 +108,7 @@ impl RootfsRun {
             sysctl: Vec::new(),
             masked_paths: MASKED.iter().map(ToString::to_string).collect(),
             readonly_paths: READ_ONLY.iter().map(ToString::to_string).collect(),
+            seccomp: None,
             strace: false,
         };
         Ok(Plan { container, shares })

@@ -7,12 +7,14 @@ mod defaults;
 mod limits;
 mod mounts;
 mod process;
+mod seccomp;
 mod user;
 
 pub use defaults::{RootfsRun, bundle_spec};
 pub use limits::limits;
 pub use mounts::{PlannedShare, ShareTarget, bind};
 pub use process::{process, process_from_json};
+pub use seccomp::seccomp;
 pub use user::{User, UserError};
 
 use chitin_proto::control::{ContainerSpec, Root, RootWrites};
@@ -58,6 +60,12 @@ pub enum SpecError {
     NoSource {
         /// Where it was to be mounted.
         destination: String,
+    },
+    /// A part of `linux.seccomp` that cannot be carried out.
+    #[error("linux.seccomp: {what}")]
+    Seccomp {
+        /// Which part.
+        what: String,
     },
     /// A path that is not absolute.
     #[error("{what} {path:?} is not an absolute path")]
@@ -152,6 +160,7 @@ pub fn plan(id: &str, spec: &Spec, rootfs: &Path) -> Result<Plan, SpecError> {
             .unwrap_or_default(),
         masked_paths: linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default(),
         readonly_paths: linux.and_then(|linux| linux.readonly_paths().clone()).unwrap_or_default(),
+        seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::seccomp).transpose()?,
         strace: false,
     };
     Ok(Plan { container, shares })

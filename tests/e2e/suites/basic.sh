@@ -91,6 +91,15 @@ expect "host name" 0 shell spec_run 'spec["hostname"] = "shell"' hostname
 expect "umask" 0 0077 spec_run 'spec["process"]["user"]["umask"] = 0o77' sh -c umask
 expect "resource limits" 0 33 spec_run \
     'spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 33, "hard": 44}]' sh -c 'ulimit -n'
+seccomp() { # DEFAULT RULES: a profile.
+    echo "spec['linux']['seccomp'] = {'defaultAction': 'SCMP_ACT_$1', 'architectures': ['SCMP_ARCH_X86_64'], 'syscalls': [$2]}"
+}
+refused="{'names': ['mkdir', 'mkdirat'], 'action': 'SCMP_ACT_ERRNO'}, {'names': ['sync', 'nonsense'], 'action': 'SCMP_ACT_ERRNO', 'errnoRet': 38}"
+killed="{'names': ['kill'], 'action': 'SCMP_ACT_KILL_PROCESS', 'args': [{'index': 1, 'value': 12, 'op': 'SCMP_CMP_EQ'}]}"
+expect "seccomp profile" 0 $'mkdir: Operation not permitted\n2\ncontinues\n159' spec_run "$(seccomp ALLOW "$refused, $killed")" sh -c \
+    'mkdir /tmp/new 2>&1 | sed "s/can.t create.*: //"; sed -n "s/^Seccomp:\t//p" /proc/self/status; sh -c "kill -10 \$\$; echo no"; [ $? = 138 ] && echo continues; sh -c "kill -12 \$\$"; echo $?'
+expect_error "seccomp action that nobody knows" 'SCMP_ACT_WINK|seccomp' spec_run "$(seccomp WINK '')" true
+expect "default seccomp profile" 0 $'2\nworks' container --seccomp -- sh -c 'sed -n "s/^Seccomp:\t//p" /proc/self/status; (sleep 0; date >/dev/null; ls / >/dev/null) && echo works'
 expect "effective capabilities" 0 0000000020000420 spec_run 'pass' sh -c "sed -n 's/^CapEff:\t//p' /proc/self/status"
 
 lifecycle() {

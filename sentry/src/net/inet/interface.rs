@@ -127,7 +127,7 @@ pub struct Interface {
 }
 
 /// A route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Destination.
     pub to: Assigned,

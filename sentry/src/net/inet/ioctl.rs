@@ -208,7 +208,7 @@ impl Stack {
         let metric = u32::try_from(i32::from(metric) - 1).unwrap_or(0);
         if !adds {
             let fits = |route: &Route| route.to == to && (gateway.is_none() || route.gateway == gateway);
-            return self.delete_route(&fits);
+            return self.remove_route(&fits);
         }
         let name =
             entry.get(88..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -223,7 +223,7 @@ impl Stack {
             links.iter().find(|link| link.name.as_bytes() == wanted).ok_or(Errno::ENODEV)?.index
         };
         let scope = if gateway.is_some() { 0 } else { 253 };
-        self.insert_route(Route {
+        self.add_route(Route {
             to,
             device,
             kind: 1,

@@ -183,6 +183,33 @@ impl Stack {
             SocketType::Stream | SocketType::Datagram => Err(Errno::EPROTONOSUPPORT),
         }
     }
+
+    /// Makes a change, and tells those who listen of it.
+    fn announcing<T>(&self, change: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        let before = self.netlink.is_heard().then(|| netlink::Snapshot::of(self));
+        let result = change()?;
+        if let Some(before) = before {
+            self.netlink.announce(&before, self);
+        }
+        Ok(result)
+    }
+
+    fn set_link(&self, device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno> {
+        if device != interface::LOOPBACK {
+            let plan = self.plan();
+            let card = plan.card(device).ok_or(Errno::ENODEV)?;
+            mtu.map_or(Ok(()), |mtu| card.set_mtu(mtu))?;
+            flags.into_iter().for_each(|flags| card.set_flags(flags));
+            return Ok(());
+        }
+        if let Some(mtu) = mtu {
+            self.loopback.set_mtu(mtu)?;
+        }
+        if let Some(flags) = flags {
+            self.loopback.set_flags(flags);
+        }
+        Ok(())
+    }
 }
 
 impl NetStack for Stack {
@@ -233,42 +260,33 @@ impl NetStack for Stack {
     }
 
     fn add_address(&self, device: u32, address: Assigned) -> Result<(), Errno> {
-        if device == interface::LOOPBACK {
-            return self.loopback.add(address);
-        }
-        self.plan().card(device).ok_or(Errno::ENODEV)?.add(address)
+        self.announcing(|| {
+            if device == interface::LOOPBACK {
+                return self.loopback.add(address);
+            }
+            self.plan().card(device).ok_or(Errno::ENODEV)?.add(address)
+        })
     }
 
     fn remove_address(&self, device: u32, address: Assigned) -> Result<(), Errno> {
-        if device == interface::LOOPBACK {
-            return self.loopback.remove(address);
-        }
-        self.plan().card(device).ok_or(Errno::ENODEV)?.remove(address)
+        self.announcing(|| {
+            if device == interface::LOOPBACK {
+                return self.loopback.remove(address);
+            }
+            self.plan().card(device).ok_or(Errno::ENODEV)?.remove(address)
+        })
     }
 
     fn change_link(&self, device: u32, flags: Option<u32>, mtu: Option<u32>) -> Result<(), Errno> {
-        if device != interface::LOOPBACK {
-            let plan = self.plan();
-            let card = plan.card(device).ok_or(Errno::ENODEV)?;
-            mtu.map_or(Ok(()), |mtu| card.set_mtu(mtu))?;
-            flags.into_iter().for_each(|flags| card.set_flags(flags));
-            return Ok(());
-        }
-        if let Some(mtu) = mtu {
-            self.loopback.set_mtu(mtu)?;
-        }
-        if let Some(flags) = flags {
-            self.loopback.set_flags(flags);
-        }
-        Ok(())
+        self.announcing(|| self.set_link(device, flags, mtu))
     }
 
     fn add_route(&self, route: Route) -> Result<(), Errno> {
-        self.insert_route(route)
+        self.announcing(|| self.insert_route(route))
     }
 
     fn remove_route(&self, fits: &dyn Fn(&Route) -> bool) -> Result<(), Errno> {
-        self.delete_route(fits)
+        self.announcing(|| self.delete_route(fits))
     }
 
     fn sockets(&self, protocol: u8) -> Vec<diag::Entry> {

@@ -1,9 +1,10 @@
 //! Netlink sockets (netlink(7)): requests to the namespace, answered at once with messages that wait in the socket.
 //!
-//! [`route`] answers for interfaces, addresses and routes, [`diag`] for sockets. Nothing is ever announced to groups but
-//! what nothing here can change by itself, so joining one is allowed and brings nothing.
+//! [`route`] answers for interfaces, addresses and routes, [`diag`] for sockets; [`events`] tells groups of changes of the
+//! former. Joining any other group is allowed and brings nothing.
 
 mod diag;
+mod events;
 mod message;
 mod route;
 #[cfg(test)]
@@ -18,11 +19,12 @@ use crate::net::Address;
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+pub use events::Snapshot;
 use message::{Builder, DONE, HEADER, Header, MULTI};
 
 /// Level of the lock of a socket, and of the table of ports below it.
@@ -48,24 +50,30 @@ const MAX_WAITING: usize = 1 << 20;
 const SOL_SOCKET: i32 = 1;
 const SOL_NETLINK: i32 = 270;
 
-/// The port ids that are in use in a namespace, by protocol.
-pub struct Ports(SpinLock<BTreeSet<(i32, u32)>>);
+/// The port ids that are in use in a namespace, by protocol, and its sockets.
+pub struct Ports {
+    used: SpinLock<BTreeSet<(i32, u32)>>,
+    members: SpinLock<Vec<Weak<Netlink>>>,
+}
 
 impl Default for Ports {
     fn default() -> Self {
-        Self(SpinLock::new(PORTS_LEVEL, BTreeSet::new()))
+        Self {
+            used: SpinLock::new(PORTS_LEVEL, BTreeSet::new()),
+            members: SpinLock::new(PORTS_LEVEL, Vec::new()),
+        }
     }
 }
 
 impl Ports {
     /// Takes the port id that is wanted. Whether it was free.
     fn take(&self, protocol: i32, port: u32) -> bool {
-        self.0.lock().insert((protocol, port))
+        self.used.lock().insert((protocol, port))
     }
 
     /// Takes `wanted`, or some other one.
     fn take_any(&self, protocol: i32, wanted: u32) -> u32 {
-        let mut ports = self.0.lock();
+        let mut ports = self.used.lock();
         let mut port = wanted;
         let mut next = u32::MAX - 4096;
         while !ports.insert((protocol, port)) {
@@ -76,15 +84,17 @@ impl Ports {
     }
 
     fn release(&self, protocol: i32, port: u32) {
-        self.0.lock().remove(&(protocol, port));
+        self.used.lock().remove(&(protocol, port));
     }
 }
 
 #[derive(Default)]
 struct State {
     port: Option<u32>,
-    groups: u32,
-    queue: VecDeque<Vec<u8>>,
+    /// Groups that it is in, a bit each.
+    groups: u64,
+    /// Messages, and the mask of the group that each is for.
+    queue: VecDeque<(Vec<u8>, u32)>,
     waiting: usize,
     /// An answer was lost for want of room.
     overrun: bool,
@@ -122,7 +132,10 @@ impl Netlink {
             return Err(Errno::EPROTONOSUPPORT);
         }
         let state = SpinLock::new(LEVEL, State::default());
-        Ok(Arc::new(Self { stack, ports, kind, protocol, maker, state, readable: WaitQueue::new() }))
+        let readable = WaitQueue::new();
+        let socket = Arc::new(Self { stack, ports: ports.clone(), kind, protocol, maker, state, readable });
+        ports.register(&socket);
+        Ok(socket)
     }
 
     /// The socket's port id, chosen with the first use.
@@ -132,13 +145,17 @@ impl Netlink {
     }
 
     fn queue(&self, datagram: Vec<u8>) {
+        self.queue_for(datagram, 0);
+    }
+
+    fn queue_for(&self, datagram: Vec<u8>, group: u32) {
         let mut state = self.state.lock();
         if state.waiting + datagram.len() > MAX_WAITING {
             state.overrun = true;
             return;
         }
         state.waiting += datagram.len();
-        state.queue.push_back(datagram);
+        state.queue.push_back((datagram, group));
     }
 
     /// Queues a dump: its messages, as many in a datagram as fit, and the end.
@@ -226,7 +243,8 @@ impl Netlink {
         if core::mem::take(&mut state.overrun) {
             return Err(Errno::ENOBUFS.into());
         }
-        let first = state.queue.front().ok_or(Stop::WouldBlock)?;
+        let (first, group) = state.queue.front().ok_or(Stop::WouldBlock)?;
+        let group = *group;
         let start = to.done();
         let (full_len, len) = (first.len(), to.write(first));
         if len < full_len
@@ -242,7 +260,7 @@ impl Netlink {
         drop(state);
         drop(taken);
         let mut incoming =
-            Incoming { len, full_len, from: Some(Address::Netlink(0, 0)), ..Incoming::default() };
+            Incoming { len, full_len, from: Some(Address::Netlink(0, group)), ..Incoming::default() };
         incoming.flags.set(MsgFlags::TRUNC, len < full_len);
         Ok(incoming)
     }
@@ -269,7 +287,8 @@ impl Socket for Netlink {
                 self.state.lock().port = Some(*port);
             }
         }
-        self.state.lock().groups = *groups;
+        let mut state = self.state.lock();
+        state.groups = state.groups & !0xffff_ffff | u64::from(*groups);
         Ok(())
     }
 
@@ -306,7 +325,7 @@ impl Socket for Netlink {
 
     fn local(&self) -> Address {
         let state = self.state.lock();
-        Address::Netlink(state.port.unwrap_or(0), state.groups)
+        Address::Netlink(state.port.unwrap_or(0), u32::try_from(state.groups & 0xffff_ffff).unwrap_or(0))
     }
 
     fn peer(&self) -> Result<Address, Errno> {
@@ -334,7 +353,15 @@ impl Socket for Netlink {
         match (level, name) {
             // Buffers, credentials and filters: of no effect for what is asked and answered at once.
             (SOL_SOCKET, 2 | 6..=8 | 12 | 15 | 16 | 29 | 32 | 33) => Ok(()),
-            (SOL_NETLINK, 1 | 2) => Ok(()),
+            // NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP.
+            (SOL_NETLINK, 1 | 2) => {
+                let group = u32::try_from(number.ok_or(Errno::EINVAL)?).unwrap_or(0);
+                let bit = group.checked_sub(1).and_then(|shift| 1u64.checked_shl(shift));
+                let bit = bit.ok_or(Errno::EINVAL)?;
+                let mut state = self.state.lock();
+                state.groups = if name == 1 { state.groups | bit } else { state.groups & !bit };
+                Ok(())
+            }
             (SOL_NETLINK, 3..=5 | 8 | 10..=12) => {
                 let bit = 1 << name.unsigned_abs();
                 let mut state = self.state.lock();

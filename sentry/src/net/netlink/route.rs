@@ -10,11 +10,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) const NEW_LINK: u16 = 16;
 pub(super) const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
-const NEW_ADDR: u16 = 20;
-const DEL_ADDR: u16 = 21;
+pub(super) const NEW_ADDR: u16 = 20;
+pub(super) const DEL_ADDR: u16 = 21;
 const GET_ADDR: u16 = 22;
-const NEW_ROUTE: u16 = 24;
-const DEL_ROUTE: u16 = 25;
+pub(super) const NEW_ROUTE: u16 = 24;
+pub(super) const DEL_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const GET_NEIGHBOUR: u16 = 30;
 const NEW_NEIGHBOUR: u16 = 28;
@@ -39,21 +39,29 @@ fn text(name: &str) -> Vec<u8> {
     [name.as_bytes(), b"\0"].concat()
 }
 
-fn link(link: &Interface, flags: u16, request: &Header, port: u32) -> Vec<u8> {
+pub(super) fn link(link: &Interface, flags: u16, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_LINK, flags, request, port);
     // struct ifinfomsg: family, pad, hardware type, index, flags, change mask.
     message.put(&[0, 0]).put(&link.hardware.to_ne_bytes()).put(&link.index.to_ne_bytes());
     message.put(&link.flags.to_ne_bytes()).put(&[0; 4]);
     message.attribute(3, &text(&link.name)).attribute(13, &1000u32.to_ne_bytes());
-    // Operational state unknown, as loopback has it, and link mode.
-    let operational = if link.index == LOOPBACK || link.flags & 1 == 0 { 0 } else { 6 };
+    // Operational state: down, unknown, as loopback has it, or up; and link mode.
+    let is_up = link.flags & 1 != 0;
+    let operational = match (is_up, link.index) {
+        (false, _) => 2,
+        (true, LOOPBACK) => 0,
+        (true, _) => 6,
+    };
     message.attribute(16, &[operational]).attribute(17, &[0]).attribute(4, &link.mtu.to_ne_bytes());
+    let discipline = match (is_up, link.index) {
+        (false, _) => "noop",
+        (true, LOOPBACK) => "noqueue",
+        (true, _) => "pfifo_fast",
+    };
     message.attribute(50, &0u32.to_ne_bytes()).attribute(51, &0u32.to_ne_bytes());
     message.attribute(27, &0u32.to_ne_bytes()).attribute(30, &0u32.to_ne_bytes());
     message.attribute(31, &1u32.to_ne_bytes()).attribute(32, &1u32.to_ne_bytes());
-    message
-        .attribute(33, &[1])
-        .attribute(6, &text(if link.index == LOOPBACK { "noqueue" } else { "pfifo_fast" }));
+    message.attribute(33, &[1]).attribute(6, &text(discipline));
     message.attribute(35, &0u32.to_ne_bytes()).attribute(39, &[0]);
     let all = if link.index == LOOPBACK { [0; 6] } else { [0xff; 6] };
     message.attribute(1, &link.mac).attribute(2, &all);
@@ -80,7 +88,7 @@ fn link(link: &Interface, flags: u16, request: &Header, port: u32) -> Vec<u8> {
     message.finish()
 }
 
-fn address(link: &Interface, own: &Assigned, request: &Header, port: u32) -> Vec<u8> {
+pub(super) fn address(link: &Interface, own: &Assigned, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_ADDR, MULTI, request, port);
     let scope = match own.ip {
         _ if own.ip.is_loopback() => 254,
@@ -101,7 +109,7 @@ fn address(link: &Interface, own: &Assigned, request: &Header, port: u32) -> Vec
     message.finish()
 }
 
-fn route(route: &Route, flags: u16, request: &Header, port: u32) -> Vec<u8> {
+pub(super) fn route(route: &Route, flags: u16, request: &Header, port: u32) -> Vec<u8> {
     let mut message = Builder::new(NEW_ROUTE, flags, request, port);
     // struct rtmsg: family, prefixes, tos, table, protocol (kernel), scope, type, flags.
     let family = family_of(route.to.ip);

@@ -134,6 +134,26 @@ impl Program {
         &self.0
     }
 
+    /// What it returns for every call of a number; `None` when it looks at more than number and architecture.
+    #[must_use]
+    pub fn answer_by_number(&self, number: i32, arch: u32) -> Option<u32> {
+        let data = Data { number, arch, ..Data::default() };
+        let mut machine = Machine { a: 0, x: 0, memory: [0; MEMORY_WORDS] };
+        let mut at = 0;
+        while let Some(instruction) = self.0.get(at) {
+            at += 1;
+            if instruction.code == code::LD_ABS && instruction.k > 4 {
+                return None;
+            }
+            match machine.step(instruction, &data) {
+                Step::Next => {}
+                Step::Skip(count) => at = at.saturating_add(count as usize),
+                Step::Return(value) => return Some(value),
+            }
+        }
+        None
+    }
+
     /// What it returns for a system call; 0, which kills, for a division by zero.
     #[must_use]
     pub fn run(&self, data: &Data) -> u32 {
