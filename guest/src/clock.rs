@@ -67,6 +67,11 @@ pub(crate) fn tsc_ticks(ns: u64) -> u64 {
     ((u128::from(ns) * u128::from(TICKS_PER_NS.load(Ordering::Relaxed))) >> 32) as u64
 }
 
+/// `ticks` of the TSC in ns.
+pub(crate) fn ns(ticks: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Ordering::Relaxed))) >> 32) as u64
+}
+
 /// TSC at monotonic time `ns`, not before it.
 pub(crate) fn tsc_at(ns: u64) -> u64 {
     ZERO.load(Ordering::Relaxed).saturating_add(tsc_ticks(ns)).saturating_add(1)

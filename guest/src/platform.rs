@@ -12,7 +12,7 @@ use chitin_core::hooks::Hooks;
 use chitin_core::lock::HeldLocks;
 use chitin_proto::layout::PowerOff;
 use chitin_sentry::platform::{
-    FuseChannel, NetPort, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort,
+    FuseChannel, KernelThread, NetPort, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort,
 };
 use core::task::Waker;
 
@@ -64,8 +64,8 @@ impl Hooks for Guest {
 }
 
 impl Platform for Guest {
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<(), OutOfMemory> {
-        Thread::spawn(name, body)
+    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
+        Ok(Thread::spawn(name, body)?)
     }
 
     fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory> {

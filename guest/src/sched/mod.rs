@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`thread`] | [`thread::Thread`]: stack, park token, start and end |
+//! | [`meter`] | how long a thread has run and waited |
 //! | [`queue`] | a CPU's queue of runnable threads |
 //! | [`switch`] | park, yield, the switch itself, the idle loop |
 //! | [`timer`] | deadlines of parked threads |
@@ -13,6 +14,7 @@
 //! place. Only when a queue has not been empty for a while are idle CPUs interrupted to steal, and CPUs that were never
 //! started are started. The scheduler's locks ([`queue`]) are innermost: nothing is taken while one is held.
 
+pub(crate) mod meter;
 pub(crate) mod pending;
 pub(crate) mod queue;
 pub(crate) mod smp;

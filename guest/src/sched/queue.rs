@@ -83,13 +83,15 @@ impl RunQueue {
     /// # Safety
     /// It is alive and in no queue.
     pub(crate) unsafe fn push(&self, thread: *mut Thread) {
+        let now = cpu::tsc();
         self.with(|ends| {
             // SAFETY: the caller's contract, and queued threads are alive.
             unsafe {
+                (*thread).waits.start(now);
                 (*thread).next.store(null_mut(), Ordering::Relaxed);
                 if ends.last.is_null() {
                     ends.first = thread;
-                    self.backlog.store(cpu::tsc(), Ordering::Relaxed);
+                    self.backlog.store(now, Ordering::Relaxed);
                 } else {
                     (*ends.last).next.store(thread, Ordering::Relaxed);
                 }

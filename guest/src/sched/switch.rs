@@ -67,9 +67,12 @@ fn switch_to(this: &'static PerCpu, next: *mut Thread) {
     this.slice_end.store(0, Ordering::Relaxed);
     this.previous.store(current, Ordering::Relaxed);
     this.current.store(next, Ordering::Relaxed);
+    let now = cpu::tsc();
     // SAFETY: both threads live; `next` came from a queue (or is this CPU's idle thread), so nobody else runs it and its
     // stack pointer is saved.
     unsafe {
+        (*current).ran.stop(now);
+        (*next).begin_run(now);
         (*next).cpu.store(this.number(), Ordering::Relaxed);
         (*next).on_cpu.store(true, Ordering::Relaxed);
         entry::switch_stacks(

@@ -3,14 +3,15 @@
 //! A thread keeps one count of itself from spawn to end, so queues and CPUs refer to it by plain pointers. Its park state
 //! is a token: a wake that comes while it runs makes the next park return at once.
 
-use crate::arch::entry;
-use crate::arch::percpu;
+use crate::arch::{cpu, entry, percpu};
+use crate::clock;
 use crate::mem::stacks::Stack;
+use crate::sched::meter::Meter;
 use crate::sched::{queue, switch};
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use chitin_core::sleep::Sleeper;
-use chitin_sentry::platform::{OutOfMemory, ThreadBody};
+use chitin_sentry::platform::{KernelThread, OutOfMemory, ThreadBody};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +35,11 @@ pub(crate) struct Thread {
     pub(crate) cpu: AtomicUsize,
     /// Next in the run queue.
     pub(crate) next: AtomicPtr<Thread>,
+    /// Its time on CPUs.
+    pub(crate) ran: Meter,
+    /// Its time in run queues.
+    pub(crate) waits: Meter,
+    switches: AtomicU64,
     token: AtomicU8,
     dead: AtomicBool,
     stack: UnsafeCell<Option<Stack>>,
@@ -54,6 +60,9 @@ impl Thread {
             on_cpu: AtomicBool::new(on_cpu),
             cpu: AtomicUsize::new(percpu::this().number()),
             next: AtomicPtr::new(null_mut()),
+            ran: Meter::new(),
+            waits: Meter::new(),
+            switches: AtomicU64::new(0),
             token: AtomicU8::new(EMPTY),
             dead: AtomicBool::new(false),
             stack: UnsafeCell::new(stack),
@@ -63,23 +72,33 @@ impl Thread {
 
     /// The thread that the caller already is: a CPU's boot flow, which becomes its idle thread.
     pub(crate) fn adopt_boot_flow() -> *mut Self {
-        Arc::into_raw(Self::with("idle", None, None, true)).cast_mut()
+        let thread = Self::with("idle", None, None, true);
+        thread.begin_run(cpu::tsc());
+        Arc::into_raw(thread).cast_mut()
     }
 
     /// Starts a thread.
     ///
     /// # Errors
     /// [`OutOfMemory`] when there is no stack.
-    pub(crate) fn spawn(name: &'static str, body: ThreadBody) -> Result<(), OutOfMemory> {
+    pub(crate) fn spawn(name: &'static str, body: ThreadBody) -> Result<Arc<Self>, OutOfMemory> {
         let stack = Stack::new().map_err(|_| OutOfMemory)?;
         // SAFETY: a stack from the pool has no user.
         let pointer = unsafe { entry::prepare_stack(stack.top()) };
         let thread = Self::with(name, Some(stack), Some(body), false);
         thread.stack_pointer.store(pointer, Ordering::Relaxed);
-        let raw = Arc::into_raw(thread).cast_mut();
+        let raw = Arc::into_raw(thread.clone()).cast_mut();
         // SAFETY: `raw` keeps the count that lasts until the thread's end.
         unsafe { queue::make_runnable(raw) };
-        Ok(())
+        Ok(thread)
+    }
+
+    /// It is put on a CPU at TSC `now`.
+    #[inline]
+    pub(crate) fn begin_run(&self, now: u64) {
+        self.waits.stop(now);
+        self.ran.start(now);
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Decides to sleep; `false` if a wake came, which is used up.
@@ -137,6 +156,24 @@ impl Thread {
     pub(crate) fn stack_used(&self) -> u64 {
         // SAFETY: the thread itself asks.
         unsafe { (*self.stack.get()).as_ref() }.map_or(0, Stack::used)
+    }
+}
+
+impl KernelThread for Thread {
+    fn ran_ns(&self) -> u64 {
+        clock::ns(self.ran.ticks(cpu::tsc()))
+    }
+
+    fn waited_ns(&self) -> u64 {
+        clock::ns(self.waits.ticks(cpu::tsc()))
+    }
+
+    fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.token.load(Ordering::Relaxed) == PARKED
     }
 }
 

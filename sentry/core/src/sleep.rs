@@ -4,11 +4,10 @@ use crate::hooks;
 use crate::lock::{Level, SpinLock};
 use crate::sync::{AtomicBool, const_fn};
 use crate::wait::WaitQueue;
-use alloc::sync::Arc;
-use core::cell::{RefCell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use core::task::Waker;
 
 /// Why a wait ended.
@@ -36,43 +35,7 @@ pub trait Interrupt: Sync {
 
 /// The capability to sleep, of one kernel thread. Neither `Send` nor `Clone`.
 pub struct Sleeper {
-    clock: RefCell<Option<Arc<SleepClock>>>,
     not_send: PhantomData<*const ()>,
-}
-
-/// How long a thread has slept, for others to read.
-#[derive(Debug, Default)]
-pub struct SleepClock {
-    asleep_ns: AtomicU64,
-    /// Since when it sleeps, 0 while it does not.
-    since_ns: AtomicU64,
-    /// It is off its CPU only to let others run.
-    yields: core::sync::atomic::AtomicBool,
-}
-
-impl SleepClock {
-    /// ns slept until `now_ns`.
-    #[must_use]
-    pub fn asleep_ns(&self, now_ns: u64) -> u64 {
-        let since = self.since_ns.load(Ordering::Relaxed);
-        let current = if since == 0 { 0 } else { now_ns.saturating_sub(since) };
-        self.asleep_ns.load(Ordering::Relaxed) + current
-    }
-
-    /// Whether the thread sleeps now.
-    #[must_use]
-    pub fn is_asleep(&self) -> bool {
-        self.since_ns.load(Ordering::Relaxed) != 0 && !self.yields.load(Ordering::Relaxed)
-    }
-
-    fn measure(&self, now_ns: impl Fn() -> u64, sleep: impl FnOnce()) {
-        let from = now_ns();
-        self.since_ns.store(from, Ordering::Relaxed);
-        sleep();
-        let slept = now_ns().saturating_sub(from);
-        self.asleep_ns.store(self.asleep_ns.load(Ordering::Relaxed) + slept, Ordering::Relaxed);
-        self.since_ns.store(0, Ordering::Relaxed);
-    }
 }
 
 impl Sleeper {
@@ -82,13 +45,13 @@ impl Sleeper {
     /// The caller is the platform, on a thread that may park, and hands the value only to that thread's body.
     #[must_use]
     pub const unsafe fn new() -> Self {
-        Self { clock: RefCell::new(None), not_send: PhantomData }
+        Self { not_send: PhantomData }
     }
 
     /// For the hosted platform: runs `body` with the capability. Any thread of an ordinary host may park, so this is safe.
     #[cfg(not(target_os = "none"))]
     pub fn with_hosted<R>(body: impl FnOnce(&Self) -> R) -> R {
-        body(&Self { clock: RefCell::new(None), not_send: PhantomData })
+        body(&Self { not_send: PhantomData })
     }
 
     /// Sleeps until woken, or until `deadline_ns` (monotonic). May return early: callers loop over their condition.
@@ -98,19 +61,7 @@ impl Sleeper {
     pub fn park(&self, deadline_ns: Option<u64>) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "sleeping with a spin lock held");
-            self.measured(|| hooks.park(deadline_ns));
-        }
-    }
-
-    /// Makes this thread count how long it sleeps.
-    pub fn attach_clock(&self, clock: Arc<SleepClock>) {
-        *self.clock.borrow_mut() = Some(clock);
-    }
-
-    fn measured(&self, sleep: impl FnOnce()) {
-        match &*self.clock.borrow() {
-            Some(clock) => clock.measure(|| self.now_ns(), sleep),
-            None => sleep(),
+            hooks.park(deadline_ns);
         }
     }
 
@@ -133,11 +84,7 @@ impl Sleeper {
     pub fn resched_point(&self) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "rescheduling with a spin lock held");
-            let clock = self.clock.borrow();
-            let mark = |yields| clock.iter().for_each(|clock| clock.yields.store(yields, Ordering::Relaxed));
-            mark(true);
-            self.measured(|| hooks.yield_now());
-            mark(false);
+            hooks.yield_now();
         }
     }
 }

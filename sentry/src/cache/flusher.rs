@@ -28,7 +28,7 @@ pub(super) fn notice() {
 /// # Errors
 /// [`OutOfMemory`] when there is no thread for it.
 pub fn start() -> Result<(), OutOfMemory> {
-    platform::get().spawn("flusher", Box::new(run))
+    platform::get().spawn("flusher", Box::new(run)).map(drop)
 }
 
 fn run(sleeper: &Sleeper) {

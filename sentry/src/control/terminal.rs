@@ -99,7 +99,11 @@ fn spawn(body: impl FnOnce(&Waiter<'_>) + Send + 'static) -> Result<(), Refusal>
         let creds = Creds::root();
         body(&FsCx::kernel(sleeper, &creds).waiter());
     });
-    platform::get().spawn("terminal", body).map_err(crate::abi::Errno::from).map_err(Refusal::of("terminal"))
+    platform::get()
+        .spawn("terminal", body)
+        .map(drop)
+        .map_err(crate::abi::Errno::from)
+        .map_err(Refusal::of("terminal"))
 }
 
 /// Moves bytes until one side has ended.

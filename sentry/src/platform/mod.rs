@@ -26,13 +26,28 @@ pub type ThreadBody = Box<dyn FnOnce(&Sleeper) + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 
+/// A kernel thread, as others see it. All of it may be asked after its end too.
+pub trait KernelThread: Send + Sync {
+    /// Time that it has been on CPUs, ns: neither asleep nor waiting for one.
+    fn ran_ns(&self) -> u64;
+
+    /// Time that it could have run but waited for a CPU, ns.
+    fn waited_ns(&self) -> u64;
+
+    /// How often it was put on a CPU.
+    fn switches(&self) -> u64;
+
+    /// Whether it is parked and nobody has woken it.
+    fn is_asleep(&self) -> bool;
+}
+
 /// What runs the sentry.
 pub trait Platform: Sync + Send {
     /// Starts a kernel thread. The thread ends when `body` returns.
     ///
     /// # Errors
     /// [`OutOfMemory`] when there is no stack for it.
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<(), OutOfMemory>;
+    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory>;
 
     /// An empty address space.
     ///

@@ -96,7 +96,7 @@ pub fn resume(context: &mut UserContext, restart: Restart) {
     let regs = &mut context.regs;
     match restart {
         Restart::Never => {}
-        Restart::Sa | Restart::NoHandler => {
+        Restart::Sa | Restart::NoHandler | Restart::Always => {
             regs.rax = regs.orig_rax;
             regs.rip = regs.rip.wrapping_sub(SYSCALL_LEN);
         }
@@ -132,7 +132,7 @@ fn handle(
     restart: Option<Restart>,
 ) {
     if let Some(class) = restart {
-        if class == Restart::Sa && action.flags & flags::RESTART != 0 {
+        if class == Restart::Always || (class == Restart::Sa && action.flags & flags::RESTART != 0) {
             resume(context, class);
         } else {
             context.regs.rax = EINTR;

@@ -64,6 +64,7 @@ pub(super) fn after(cx: &mut Cx<'_>, restart: Option<Restart>) {
     if let Some(class) = restart {
         let shown = match class {
             Restart::Sa => 512,
+            Restart::Always => 513,
             Restart::NoHandler => 514,
             Restart::Remaining => 516,
             Restart::Never => Errno::EINTR.number(),

@@ -13,15 +13,15 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(56, "clone", 5, sys_clone, Restart::Never, Support::Partial("no pid and network namespaces")),
-    row!(57, "fork", 0, fork, Restart::Sa, Support::Full),
-    row!(58, "vfork", 0, vfork, Restart::Sa, Support::Full),
+    row!(56, "clone", 5, sys_clone, Restart::Always, Support::Partial("no pid and network namespaces")),
+    row!(57, "fork", 0, fork, Restart::Always, Support::Full),
+    row!(58, "vfork", 0, vfork, Restart::Always, Support::Full),
     row!(60, "exit", 1, exit, Restart::Never, Support::Full),
     row!(61, "wait4", 4, wait4, Restart::Sa, Support::Full),
     row!(219, "restart_syscall", 0, restart_syscall, Restart::Remaining, Support::Full),
     row!(231, "exit_group", 1, exit_group, Restart::Never, Support::Full),
     row!(247, "waitid", 5, waitid, Restart::Sa, Support::Full),
-    row!(435, "clone3", 2, clone3, Restart::Never, Support::Partial("as clone; no set_tid, no cgroup")),
+    row!(435, "clone3", 2, clone3, Restart::Always, Support::Partial("as clone; no set_tid, no cgroup")),
 ];
 
 fn sys_clone(

@@ -11,6 +11,8 @@ pub enum Restart {
     NoHandler,
     /// Restarted with what is left of its time when no handler runs; else `EINTR` (Linux: `ERESTART_RESTARTBLOCK`).
     Remaining,
+    /// Restarted in any case, unseen by the program but for its handlers (Linux: `ERESTARTNOINTR`).
+    Always,
     /// Always `EINTR`.
     Never,
 }

@@ -11,6 +11,7 @@ use crate::signal::{
     Action, AltStack, From, SigInfo, SigSet, Signal, code, deliver, force, send_to_task, set_blocked,
     sigreturn,
 };
+use crate::task::tree::Tree;
 use crate::task::{Process, Task};
 use crate::user::UserPtr;
 use alloc::sync::Arc;
@@ -220,7 +221,12 @@ fn wait_for(cx: &Cx<'_>, set: SigSet, deadline: Option<u64>) -> Result<SigInfo, 
 
 /// Whether `creds` may send `signal` to the process (kill(2)).
 pub(super) fn may_signal(cx: &Cx<'_>, creds: &Creds, target: &Process, signal: Option<Signal>) -> bool {
-    let Some(of) = target.container.task(target.pid()).map(|task| task.creds()) else { return true };
+    may_signal_of(&target.container.tree(), cx, creds, target, signal)
+}
+
+/// As [`may_signal`], with the tree locked.
+fn may_signal_of(tree: &Tree, cx: &Cx<'_>, creds: &Creds, target: &Process, signal: Option<Signal>) -> bool {
+    let Some(of) = tree.tasks.get(&target.pid()).map(|task| task.creds()) else { return true };
     let same = [creds.uid, creds.euid].iter().any(|id| *id == of.uid || *id == of.suid);
     let continues = signal == Some(Signal::CONT)
         && cx.task.process().group_and_session().1 == target.group_and_session().1;
@@ -231,17 +237,19 @@ fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
     let signal = Signal::or_probe(number)?;
     let container = cx.task.container();
     let own = cx.task.pid();
+    // Locked while signals are sent: who forks meanwhile does not get away (see `task::clone`).
+    let tree = container.tree();
     let targets: Vec<Arc<Process>> = match pid {
         i32::MIN => return Err(Errno::ESRCH.into()),
-        -1 => container.processes().into_iter().filter(|p| p.pid() != own && !p.is_init()).collect(),
-        0 => container.tree().group_processes(cx.task.process().group_and_session().0),
-        pid if pid < 0 => container.tree().group_processes(pid.unsigned_abs()),
-        pid => process_of(cx, pid.unsigned_abs()).into_iter().collect(),
+        -1 => tree.all_processes().filter(|p| p.pid() != own && !p.is_init()).cloned().collect(),
+        0 => tree.group_processes(cx.task.process().group_and_session().0),
+        pid if pid < 0 => tree.group_processes(pid.unsigned_abs()),
+        pid => tree.process_with_thread(pid.unsigned_abs()).cloned().into_iter().collect(),
     };
     let creds = cx.task.creds();
     let mut result = Err(Errno::ESRCH);
     for target in &targets {
-        if !may_signal(cx, &creds, target, signal) {
+        if !may_signal_of(&tree, cx, &creds, target, signal) {
             result = result.or(Err(Errno::EPERM));
             continue;
         }
@@ -255,8 +263,7 @@ fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
 
 /// The process that has a thread of that number.
 fn process_of(cx: &Cx<'_>, number: u32) -> Option<Arc<Process>> {
-    let tree = cx.task.container().tree();
-    tree.process(number).or_else(|| tree.tasks.get(&number).map(|task| task.process())).cloned()
+    cx.task.container().tree().process_with_thread(number).cloned()
 }
 
 fn signal_thread(cx: &Cx<'_>, pid: Option<u32>, tid: u32, number: u32, info: Option<SigInfo>) -> SysResult {

@@ -5,13 +5,14 @@ use super::pidfd::PidFd;
 use super::process::Process;
 use super::spawn::{TASK_PAGES, launch, withdraw};
 use super::thread::{Handover, Parts};
+use super::tree::Tree;
 use super::{Resource, Task, Work, trace};
 use crate::abi::Errno;
 use crate::fs::fd_table::Entry;
 use crate::fs::{FileBody, OpenFile};
 use crate::mm::{Charge, pressure};
 use crate::security::Capability;
-use crate::signal::{AltStack, Signal};
+use crate::signal::{AltStack, Signal, refresh};
 use crate::syscall::{Cx, Failure, SysResult};
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
@@ -143,6 +144,9 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     if flags.contains(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
         return Err(Errno::EINVAL.into());
     }
+    if parent.work().intersects(Work::SIGNAL | Work::STOP | Work::EXIT) {
+        return Err(Failure::Interrupted);
+    }
     let charge = charge_task(cx)?;
     let mm = if flags.contains(CloneFlags::VM) { cx.mm.clone() } else { cx.mm.fork(cx.sleeper)? };
     let files = if flags.contains(CloneFlags::FILES) { cx.files.clone() } else { cx.files.duplicate() };
@@ -270,6 +274,18 @@ fn may_have_more(parent: &Task) -> Result<(), Errno> {
     }
 }
 
+/// A number for a child. A signal to many is sent with the tree locked, so that either the child is there to get it too, or
+/// its parent has it now and is not to have children before it has attended to it: otherwise those who fork could outrun
+/// a kill.
+fn new_number(parent: &Task, tree: &mut Tree) -> Result<u32, Failure> {
+    refresh(parent);
+    let ends = parent.process().state().is_ending();
+    if ends || parent.work().intersects(Work::SIGNAL | Work::STOP | Work::EXIT) {
+        return Err(Failure::Interrupted);
+    }
+    Ok(tree.new_number().ok_or(Errno::EAGAIN)?)
+}
+
 fn add_thread(
     parent: &Arc<Task>,
     make: impl FnOnce(u32, Arc<Process>) -> Task,
@@ -279,11 +295,7 @@ fn add_thread(
     may_have_more(parent)?;
     container.charge_pid()?;
     let mut tree = container.tree();
-    let number = if process.state().is_ending() { None } else { tree.new_number() };
-    let Some(tid) = number else {
-        container.uncharge_pid();
-        return Err(if parent.killed() { Failure::Interrupted } else { Errno::EAGAIN.into() });
-    };
+    let tid = new_number(parent, &mut tree).inspect_err(|_| container.uncharge_pid())?;
     let child = Arc::new(make(tid, process.clone()));
     inherit(parent, &child, false);
     let mut state = process.state();
@@ -318,12 +330,7 @@ fn add_process(
     container.charge_pid()?;
     let start_ns = super::now_ns();
     let mut tree = container.tree();
-    // A child made while the process ends would outlive the kill.
-    let number = if own.state().exiting.is_some() { None } else { tree.new_number() };
-    let Some(pid) = number else {
-        container.uncharge_pid();
-        return Err(if parent.killed() { Failure::Interrupted } else { Errno::EAGAIN.into() });
-    };
+    let pid = new_number(parent, &mut tree).inspect_err(|_| container.uncharge_pid())?;
     let process = Arc::new(Process::new(container.clone(), pid, handlers, own.limits.duplicate(), start_ns));
     let exit_signal =
         if flags.contains(CloneFlags::PARENT) { own.exit_signal() } else { request.exit_signal };

@@ -33,6 +33,8 @@ pub struct Usage {
     pub user_ns: u64,
     /// ns in the sentry.
     pub system_ns: u64,
+    /// ns that a thread could have run but waited for a CPU.
+    pub waited_ns: u64,
     /// System calls made.
     pub syscalls: u64,
 }
@@ -44,6 +46,7 @@ impl Usage {
         Self {
             user_ns: self.user_ns.saturating_add(other.user_ns),
             system_ns: self.system_ns.saturating_add(other.system_ns),
+            waited_ns: self.waited_ns.saturating_add(other.waited_ns),
             syscalls: self.syscalls.saturating_add(other.syscalls),
         }
     }
@@ -69,6 +72,8 @@ pub struct Container {
     pids_limit: AtomicU32,
     pids: AtomicU32,
     frozen: AtomicBool,
+    /// Its init has ended: nobody waits for children any more.
+    pub(super) ends: AtomicBool,
     /// Woken when the container is thawed, a process was killed for want of memory, or its last task has ended.
     pub(super) changed: WaitQueue,
     ended: SpinLock<Usage>,
@@ -100,6 +105,7 @@ impl Container {
             pids_limit: AtomicU32::new(u32::MAX),
             pids: AtomicU32::new(0),
             frozen: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
             changed: WaitQueue::new(),
             ended: SpinLock::new(Level(58), Usage::default()),
             unimplemented: (0..COUNT).map(|_| AtomicU64::new(0)).collect(),
@@ -164,7 +170,9 @@ impl Container {
     /// # Errors
     /// `ESRCH` when there is no such group.
     pub fn signal_group(&self, group: u32, info: SigInfo) -> Result<(), Errno> {
-        let members = self.tree().group_processes(group);
+        // Locked while they are sent: see `clone`.
+        let tree = self.tree();
+        let members = tree.group_processes(group);
         if members.is_empty() {
             return Err(Errno::ESRCH);
         }
@@ -176,7 +184,8 @@ impl Container {
 
     /// Sends a signal to every process, on behalf of the host.
     pub fn signal_all(&self, info: SigInfo) {
-        for process in self.processes() {
+        let tree = self.tree();
+        for process in tree.all_processes() {
             let _ = process.send_from_host(info);
         }
     }
@@ -272,7 +281,8 @@ impl Container {
     #[must_use]
     pub fn load_averages(&self) -> [u64; 3] {
         let usage = self.usage();
-        self.load.update(super::now_ns(), usage.user_ns.saturating_add(usage.system_ns))
+        let awake_ns = usage.user_ns.saturating_add(usage.system_ns).saturating_add(usage.waited_ns);
+        self.load.update(super::now_ns(), awake_ns)
     }
 
     /// CPU time and calls of all tasks that are and were.

@@ -83,25 +83,19 @@ pub(crate) fn release_memory(task: &Task, mm: &Arc<Mm>, sleeper: &Sleeper) {
 fn end_all_others(init: &Arc<Process>, sleeper: &Sleeper) {
     let container = &init.container;
     let _registration = container.changed.register(&sleeper.waker());
-    loop {
-        let others: Vec<Arc<Process>> = {
-            let tree = container.tree();
-            let all = tree.members.values().map(|member| member.process.clone());
-            all.filter(|process| process.pid() != init.pid()).collect()
-        };
-        if others.is_empty() {
-            return;
-        }
-        for process in &others {
+    {
+        // Once is enough: with the tree locked, nobody who is told to end has children after that.
+        let mut tree = container.tree();
+        container.ends.store(true, Ordering::Relaxed);
+        let others = tree.all_processes().filter(|process| process.pid() != init.pid());
+        let (zombies, living): (Vec<_>, Vec<_>) = others.cloned().partition(|process| process.is_zombie());
+        for process in &living {
             let _ = send_to_process(process, SigInfo::kernel(Signal::KILL), From::Host);
         }
-        let zombies: Vec<u32> = others.iter().filter(|p| p.is_zombie()).map(|p| p.pid()).collect();
-        if zombies.is_empty() {
-            sleeper.park(None);
-            continue;
-        }
-        let mut tree = container.tree();
-        zombies.iter().for_each(|pid| drop(reap(&mut tree, *pid)));
+        zombies.iter().for_each(|process| drop(reap(&mut tree, process.pid())));
+    }
+    while container.tree().members.len() > 1 {
+        sleeper.park(None);
     }
 }
 
@@ -223,7 +217,8 @@ pub(super) fn after_detach(tree: &mut Tree, task: &Arc<Task>) {
 /// Tells the parent of a zombie; reaps it when the parent does not want to wait for its children.
 fn notify_parent(tree: &mut Tree, process: &Arc<Process>, status: ExitStatus) {
     let parent = tree.members.get(&process.pid()).and_then(|member| tree.process(member.parent)).cloned();
-    let Some(parent) = parent else {
+    let waits = !process.container.ends.load(Ordering::Relaxed);
+    let Some(parent) = parent.filter(|_| waits) else {
         drop(reap(tree, process.pid()));
         return;
     };

@@ -25,7 +25,7 @@ pub struct Rseq {
     /// CPU that user space was told, plus one.
     told: AtomicU32,
     /// ns slept when user code ran last.
-    slept_ns: AtomicU64,
+    switches: AtomicU64,
     /// A signal or another thread's membarrier(2) interrupts the sequence.
     interrupted: AtomicBool,
 }
@@ -103,8 +103,8 @@ pub fn resume(task: &Task, context: &mut UserContext, user: &UserMemory<'_>, sin
     let Some((at, signature)) = task.rseq.registered() else { return };
     let interrupted =
         task.rseq.interrupted.load(Ordering::Relaxed) && task.rseq.interrupted.swap(false, Ordering::SeqCst);
-    let slept_ns = task.sleep_clock.asleep_ns(0);
-    let slept = task.rseq.slept_ns.swap(slept_ns, Ordering::Relaxed) != slept_ns;
+    let switches = task.switches();
+    let slept = task.rseq.switches.swap(switches, Ordering::Relaxed) != switches;
     let mut done = Ok(());
     if interrupted || slept || since == Since::Interrupt {
         done = abort_sequence(context, user, at, signature);

@@ -43,7 +43,7 @@ pub fn run(task: &Arc<Task>, context: &mut UserContext, sleeper: &Sleeper) {
                 since = Since::Call;
             }
             Trap::PageFault { address, access } => {
-                task.count_system(sleeper, 1, || fault(task, &mm, sleeper, address, access));
+                task.count_system(1, || fault(task, &mm, sleeper, address, access));
             }
             Trap::Exception { vector, .. } => deliver::exception(task, vector, context.regs.rip),
             Trap::Interrupt => sleeper.resched_point(),

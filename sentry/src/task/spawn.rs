@@ -119,17 +119,18 @@ pub(super) fn launch(
         let _charge = charge;
         let mut context = context;
         running.set_waker(sleeper.waker());
-        sleeper.attach_clock(running.sleep_clock.clone());
         if let (Some(at), Some(mm)) = (set_tid, running.mm()) {
             // A bad address is the program's own loss (clone(2)).
             let _ = UserMemory { mm: &mm, sleeper }.write(UserPtr::<u32>::new(at), &running.tid());
         }
         run::run(&running, &mut context, sleeper);
     });
-    platform::get().spawn("task", body).map_err(|_| {
+    let thread = platform::get().spawn("task", body).map_err(|_| {
         withdraw(&task);
         Errno::ENOMEM
-    })
+    })?;
+    task.set_thread(thread);
+    Ok(())
 }
 
 /// Takes a task that never ran out of its process and the tree.

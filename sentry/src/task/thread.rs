@@ -14,7 +14,7 @@ use crate::fs::{FdTable, FsContext};
 use crate::ipc::IpcNamespace;
 use crate::ipc::sysv::undo::UndoList;
 use crate::mm::Mm;
-use crate::platform;
+use crate::platform::{self, KernelThread};
 use crate::security::Creds;
 use crate::security::seccomp::Seccomp;
 use crate::signal::TaskSignals;
@@ -24,7 +24,7 @@ use bitflags::bitflags;
 use chitin_core::cpu::{ExitRequest, Regs};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::once::Once;
-use chitin_core::sleep::{Interrupt, Shared, SleepClock, Sleeper};
+use chitin_core::sleep::{Interrupt, Shared};
 use chitin_core::wait::WaitQueue;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use core::task::Waker;
@@ -127,9 +127,9 @@ pub struct Task {
     pub(super) undo: SpinLock<Option<Arc<UndoList>>>,
     /// Told when the task lets go of its memory.
     pub(super) handover: SpinLock<Option<Arc<Handover>>>,
-    pub(super) sleep_clock: Arc<SleepClock>,
+    /// The kernel thread, once it was started.
+    thread: Once<Arc<dyn KernelThread>>,
     call: CallRecord,
-    started_ns: u64,
     syscalls: AtomicU64,
     system_ns: AtomicU64,
     /// Time on CPUs that was added to the process's and container's sums.
@@ -184,9 +184,8 @@ impl Task {
             parent_death_signal: AtomicU32::new(0),
             undo: SpinLock::new(PART_LEVEL, None),
             handover: SpinLock::new(PART_LEVEL, None),
-            sleep_clock: Arc::new(SleepClock::default()),
+            thread: Once::new(),
             call: CallRecord::default(),
-            started_ns: super::now_ns(),
             syscalls: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
             summed: AtomicBool::new(false),
@@ -238,7 +237,7 @@ impl Task {
     /// Whether it does not sleep.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.sleep_clock.is_asleep()
+        self.thread.get().is_none_or(|thread| !thread.is_asleep())
     }
 
     /// The container.
@@ -434,14 +433,28 @@ impl Task {
         }
     }
 
-    /// Runs `body` and counts its time, times `weight`, as system time.
-    pub(crate) fn count_system<R>(&self, sleeper: &Sleeper, weight: u64, body: impl FnOnce() -> R) -> R {
-        let asleep = self.sleep_clock.asleep_ns(0);
-        let from = sleeper.now_ns();
+    /// The kernel thread was started.
+    pub(super) fn set_thread(&self, thread: Arc<dyn KernelThread>) {
+        self.thread.set(thread);
+    }
+
+    /// Time that it has been on CPUs, ns.
+    fn ran_ns(&self) -> u64 {
+        self.thread.get().map_or(0, |thread| thread.ran_ns())
+    }
+
+    /// How often it was put on a CPU.
+    pub(super) fn switches(&self) -> u64 {
+        self.thread.get().map_or(0, |thread| thread.switches())
+    }
+
+    /// Runs `body` and counts the time that it takes on CPUs, times `weight`, as system time.
+    pub(crate) fn count_system<R>(&self, weight: u64, body: impl FnOnce() -> R) -> R {
+        let from = self.ran_ns();
         let result = body();
-        let slept = self.sleep_clock.asleep_ns(0) - asleep;
-        let took = sleeper.now_ns().saturating_sub(from).saturating_sub(slept);
-        self.system_ns.store(self.system_ns.load(Ordering::Relaxed) + took * weight, Ordering::Relaxed);
+        let took = self.ran_ns().saturating_sub(from).saturating_mul(weight);
+        let before = self.system_ns.load(Ordering::Relaxed);
+        self.system_ns.store(before.saturating_add(took), Ordering::Relaxed);
         result
     }
 
@@ -465,11 +478,11 @@ impl Task {
         if self.summed.load(Ordering::Relaxed) {
             return Usage::default();
         }
-        let now = super::now_ns();
-        let on_cpu = now.saturating_sub(self.started_ns).saturating_sub(self.sleep_clock.asleep_ns(now));
+        let on_cpu = self.ran_ns();
         let system_ns = self.system_ns.load(Ordering::Relaxed).min(on_cpu);
         let syscalls = self.syscalls.load(Ordering::Relaxed);
-        Usage { user_ns: on_cpu - system_ns, system_ns, syscalls }
+        let waited_ns = self.thread.get().map_or(0, |thread| thread.waited_ns());
+        Usage { user_ns: on_cpu - system_ns, system_ns, waited_ns, syscalls }
     }
 
     /// [`Task::usage`], for the last time.

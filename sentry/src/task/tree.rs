@@ -142,6 +142,17 @@ impl Tree {
         self.members.get(&pid).map(|member| &member.process)
     }
 
+    /// The process that has a thread of that number.
+    #[must_use]
+    pub fn process_with_thread(&self, number: u32) -> Option<&Arc<Process>> {
+        self.process(number).or_else(|| self.tasks.get(&number).map(|task| task.process()))
+    }
+
+    /// Every process, zombies too.
+    pub fn all_processes(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.members.values().map(|member| &member.process)
+    }
+
     /// A process group.
     #[must_use]
     pub fn group(&self, number: u32) -> Option<&Group> {

@@ -56,7 +56,7 @@ impl Timer {
         if core::mem::replace(&mut QUEUE.lock().started, true) {
             return Ok(());
         }
-        platform::get().spawn("timers", Box::new(work)).map_err(|_| {
+        platform::get().spawn("timers", Box::new(work)).map(drop).map_err(|_| {
             QUEUE.lock().started = false;
             Errno::EAGAIN
         })

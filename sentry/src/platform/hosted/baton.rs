@@ -2,7 +2,7 @@
 //! decides who is next at every park, lock, yield and entry to user mode. Time is virtual: it moves a little with each
 //! decision, and jumps to the next deadline when nobody can run.
 
-use super::Abandoned;
+use super::{Abandoned, KernelThread};
 use chitin_core::hooks::Hooks;
 use chitin_core::lock::HeldLocks;
 use chitin_core::sleep::Sleeper;
@@ -29,6 +29,11 @@ struct Slot {
     state: State,
     token: bool,
     turn: Arc<Condvar>,
+    /// Virtual time that passed while it had the baton.
+    ran_ns: u64,
+    /// Virtual time that passed while it was runnable without it.
+    waited_ns: u64,
+    switches: u64,
 }
 
 /// One simulation.
@@ -86,7 +91,15 @@ impl Sim {
 
     /// Chooses who runs now.
     fn choose(&mut self) {
-        self.now_ns += 50 + self.random() % 200;
+        let passed_ns = 50 + self.random() % 200;
+        self.now_ns += passed_ns;
+        for (index, thread) in self.threads.iter_mut().enumerate() {
+            if index == self.running {
+                thread.ran_ns += passed_ns;
+            } else if thread.state == State::Runnable {
+                thread.waited_ns += passed_ns;
+            }
+        }
         loop {
             let now = self.now_ns;
             for thread in &mut self.threads {
@@ -99,8 +112,9 @@ impl Sim {
                 .collect();
             if !runnable.is_empty() {
                 let at = usize::try_from(self.random() % runnable.len() as u64).unwrap_or(0);
-                self.running = runnable.get(at).copied().unwrap_or(0);
-                if let Some(thread) = self.threads.get(self.running) {
+                let before = core::mem::replace(&mut self.running, runnable.get(at).copied().unwrap_or(0));
+                if let Some(thread) = self.threads.get_mut(self.running) {
+                    thread.switches += u64::from(self.running != before);
                     thread.turn.notify_all();
                 }
                 return;
@@ -245,18 +259,51 @@ impl Hooks for HostedHooks {
 }
 
 /// Adds a thread; it runs when the seed says so. Outside a simulation it is an ordinary thread.
-pub(super) fn spawn(name: &'static str, body: crate::platform::ThreadBody) {
+pub(super) fn spawn(name: &'static str, body: crate::platform::ThreadBody) -> Arc<dyn KernelThread> {
     let mut guard = sim();
     let Some(sim) = guard.as_mut().filter(|_| CURRENT.get().is_some()) else {
         std::thread::spawn(move || Sleeper::with_hosted(|sleeper| body(sleeper)));
-        return;
+        return Arc::new(HostedThread { number: 0, index: 0 });
     };
-    start(sim, name, body);
+    start(sim, name, body)
 }
 
-fn start(sim: &mut Sim, name: &'static str, body: crate::platform::ThreadBody) {
+/// A thread of a simulation, whose times are virtual ones; of an ordinary thread nothing is known.
+struct HostedThread {
+    number: u64,
+    index: usize,
+}
+
+impl HostedThread {
+    fn ask<T: Default>(&self, what: impl FnOnce(&Slot) -> T) -> T {
+        let guard = sim();
+        let sim = guard.as_ref().filter(|sim| sim.number == self.number);
+        sim.and_then(|sim| sim.threads.get(self.index)).map_or_else(T::default, what)
+    }
+}
+
+impl KernelThread for HostedThread {
+    fn ran_ns(&self) -> u64 {
+        self.ask(|slot| slot.ran_ns)
+    }
+
+    fn waited_ns(&self) -> u64 {
+        self.ask(|slot| slot.waited_ns)
+    }
+
+    fn switches(&self) -> u64 {
+        self.ask(|slot| slot.switches)
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.ask(|slot| matches!(slot.state, State::Parked(_)))
+    }
+}
+
+fn start(sim: &mut Sim, name: &'static str, body: crate::platform::ThreadBody) -> Arc<dyn KernelThread> {
     let (number, index) = (sim.number, sim.threads.len());
-    sim.threads.push(Slot { name, state: State::Runnable, token: false, turn: Arc::default() });
+    let (state, turn) = (State::Runnable, Arc::default());
+    sim.threads.push(Slot { name, state, token: false, turn, ran_ns: 0, waited_ns: 0, switches: 0 });
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
         CURRENT.set(Some((number, index)));
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -286,6 +333,7 @@ fn start(sim: &mut Sim, name: &'static str, body: crate::platform::ThreadBody) {
         Ok(handle) => sim.handles.push(handle),
         Err(error) => sim.fail(format!("cannot start a thread: {error}")),
     }
+    Arc::new(HostedThread { number, index })
 }
 
 /// Runs one simulation to the end of `body`; returns what it logged.

@@ -12,7 +12,7 @@ mod baton;
 mod space;
 mod user;
 
-use super::{FuseChannel, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort};
+use super::{FuseChannel, KernelThread, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort};
 use chitin_core::cpu::{ExitRequest, UserContext, Xstate};
 use chitin_core::frame::Frame;
 use chitin_core::sleep::Sleeper;
@@ -31,9 +31,8 @@ const FRAMES: u32 = 16384;
 struct Hosted;
 
 impl Platform for Hosted {
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<(), OutOfMemory> {
-        baton::spawn(name, body);
-        Ok(())
+    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
+        Ok(baton::spawn(name, body))
     }
 
     fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory> {
