@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use chitin_proto::VERSION;
 use chitin_proto::boot::{BootInfo, MAGIC};
 use chitin_proto::layout::RAM_GPA;
+use chitin_sentry::platform::Scheduling;
 use core::sync::atomic::Ordering;
 
 /// Called by the entry code of every CPU, on its boot stack, with interrupts off.
@@ -61,6 +62,7 @@ fn start_first(boot: &'static BootInfo) -> ! {
     chitin_sentry::platform::install(Guest::get());
     let started = Thread::spawn(
         "boot",
+        Scheduling::WORKER,
         Box::new(move |sleeper| {
             log!(
                 "chitin: {} CPUs, {} MiB, boot {} us",

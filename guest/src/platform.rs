@@ -12,7 +12,7 @@ use chitin_core::hooks::Hooks;
 use chitin_core::lock::HeldLocks;
 use chitin_proto::layout::PowerOff;
 use chitin_sentry::platform::{
-    FuseChannel, KernelThread, NetPort, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort,
+    FuseChannel, KernelThread, NetPort, OutOfMemory, Platform, Scheduling, Space, ThreadBody, Trap, VsockPort,
 };
 use core::task::Waker;
 
@@ -58,14 +58,23 @@ impl Hooks for Guest {
         switch::yield_now();
     }
 
+    fn give_way(&self) {
+        switch::give_way();
+    }
+
     fn xstate_dropped(&self, area: *const XsaveBlock) {
         xstate::forget(area);
     }
 }
 
 impl Platform for Guest {
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
-        Ok(Thread::spawn(name, body)?)
+    fn start(
+        &self,
+        name: &'static str,
+        scheduling: Scheduling,
+        body: ThreadBody,
+    ) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
+        Ok(Thread::spawn(name, scheduling, body)?)
     }
 
     fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory> {

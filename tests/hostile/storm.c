@@ -2,7 +2,7 @@
  *
  * Kinds: calls (random system calls with random arguments), faults (bad pointers, undefined and privileged
  * instructions, broken stacks), overflow (endless recursion), bomb (forks until refused), threads (threads until
- * refused), files (random file operations by many at once). All of them in turn when none is named. The same seed does
+ * refused), files (random file operations by many at once), outrun (a group that forks without end is killed from beside). All of them in turn when none is named. The same seed does
  * the same things. Each round runs in children with a time limit; the last line is "storm: survived N rounds".
  *
  * It harms whatever it runs on, so it refuses to run unless uname names Chitin or STORM_ANYWHERE is set. */
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -25,6 +26,8 @@
 #include <unistd.h>
 
 #define ROUND_SECONDS 4
+/* For those that say by their status whether they went well. */
+#define OUTRUN_SECONDS 30
 
 static uint64_t state;
 
@@ -179,6 +182,33 @@ static void bomb(void)
     sched_yield();
 }
 
+/* A group whose members fork as fast as they can is killed by one signal, and none of them gets away. */
+static void outrun(void)
+{
+    alarm(OUTRUN_SECONDS);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid_t group = fork();
+    if (group == 0) {
+        setpgid(0, 0);
+        for (;;)
+            fork();
+    }
+    struct timespec rest = {0, 300000000};
+    nanosleep(&rest, NULL);
+    if (group < 0 || kill(-group, SIGKILL) != 0)
+        _exit(1);
+    int status, reaped = 0;
+    while (waitpid(-group, &status, 0) > 0)
+        reaped++;
+    if (kill(-group, 0) == 0 || errno != ESRCH) {
+        printf("storm: members of a killed group are left\n");
+        fflush(stdout);
+        _exit(1);
+    }
+    printf("storm: %d forks were killed\n", reaped);
+    fflush(stdout);
+}
+
 static void *idle(void *argument)
 {
     for (int i = 0; i < 100; i++)
@@ -241,7 +271,7 @@ static void files(void)
 }
 
 static const struct { const char *name; void (*run)(void); } kinds[] = {
-    {"calls", calls}, {"faults", faults}, {"overflow", overflow}, {"bomb", bomb}, {"threads", threads}, {"files", files},
+    {"calls", calls}, {"faults", faults}, {"overflow", overflow}, {"bomb", bomb}, {"threads", threads}, {"files", files}, {"outrun", outrun},
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -251,6 +281,8 @@ static double now(void)
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec + time.tv_nsec / 1e9;
 }
+
+static int failures;
 
 /* One round in a child group that is killed when its time is over; 0 when no child could be had. */
 static int round_of(int kind, uint64_t seed)
@@ -266,9 +298,12 @@ static int round_of(int kind, uint64_t seed)
         _exit(0);
     }
     setpgid(child, child);
-    double end = now() + ROUND_SECONDS + 1;
-    while (waitpid(child, NULL, WNOHANG) == 0 && now() < end)
+    int tells = strcmp(kinds[kind].name, "outrun") == 0, status = 1;
+    double end = now() + (tells ? OUTRUN_SECONDS : ROUND_SECONDS) + 1;
+    while (waitpid(child, &status, WNOHANG) == 0 && now() < end)
         usleep(2000);
+    if (tells && status != 0)
+        failures++;
     kill(-child, SIGKILL);
     kill(child, SIGKILL);
     while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -314,6 +349,10 @@ int main(int argc, char **argv)
             refused++;
             usleep(10000);
         }
+    }
+    if (failures) {
+        printf("storm: %d rounds failed\n", failures);
+        return 1;
     }
     printf("storm: survived %ld rounds, %ld refused\n", rounds, refused);
     return 0;

@@ -2,6 +2,7 @@
 #include "show.h"
 #include <grp.h>
 #include <sched.h>
+#include <sys/time.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/times.h>
@@ -502,7 +503,33 @@ static void waiting_call(void)
     waitpid(child, NULL, 0);
 }
 
+static volatile int alarms;
+static void count_alarm(int number) { (void)number; alarms++; }
+
+/* fork is never interrupted by a signal, whatever its handler says. */
+static void fork_under_signals(void)
+{
+    struct sigaction action = {.sa_handler = count_alarm};
+    struct itimerval often = {{0, 10000}, {0, 10000}}, off = {{0, 0}, {0, 0}};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    int failed = 0;
+    long long end = now_ns() + 1000000000;
+    while (now_ns() < end) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        failed += child < 0;
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    setitimer(ITIMER_REAL, &off, NULL);
+    NUMBER(failed);
+    HOLDS(alarms > 5);
+}
+
 static const struct test_case cases[] = {
+    {"fork_under_signals", fork_under_signals},
     {"exit_codes", exit_codes}, {"killed_children", killed_children}, {"wait_family", wait_family},
     {"stop_and_continue", stop_and_continue}, {"parents", parents}, {"parent_death_signal", parent_death_signal},
     {"exec_arguments", exec_arguments}, {"exec_errors", exec_errors}, {"exec_script", exec_script},

@@ -414,7 +414,133 @@ static void barriers_with_threads(void)
     pthread_join(thread, NULL);
 }
 
+static unsigned long all_cpus(void)
+{
+    unsigned long mask[16] = {0};
+    syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    return mask[0];
+}
+
+static unsigned long lowest(unsigned long mask) { return mask & -mask; }
+static unsigned long highest(unsigned long mask) { return 1ul << (63 - __builtin_clzl(mask)); }
+static int bind_to(pid_t pid, unsigned long mask) { return syscall(SYS_sched_setaffinity, pid, sizeof mask, &mask); }
+
+static unsigned long cpu_now(void)
+{
+    unsigned cpu = 99;
+    syscall(SYS_getcpu, &cpu, NULL, NULL);
+    return 1ul << cpu;
+}
+
+#define SHARE_MS 1500
+
+/* Two children spin on the same CPU at the same time, each as `prepare` makes it; `used` gets their CPU times in ns. */
+static void share_cpu(void (*prepare)(int), long long used[2])
+{
+    unsigned long cpu = lowest(all_cpus());
+    long long begin = now_ns() + 300000000, end = begin + SHARE_MS * 1000000LL;
+    pid_t children[2];
+    for (int i = 0; i < 2; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            bind_to(0, cpu);
+            prepare(i);
+            while (now_ns() < begin)
+                sleep_ms(1);
+            while (now_ns() < end)
+                ;
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        struct rusage usage;
+        int status;
+        if (wait4(children[i], &status, 0, &usage) != children[i] || status != 0)
+            printf("  a child failed\n");
+        used[i] = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000LL +
+                  (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000LL;
+    }
+}
+
+static void alike(int number) { (void)number; }
+static void nicer(int number) { setpriority(PRIO_PROCESS, 0, number ? 10 : 0); }
+static void idler(int number) { int none = 0; setscheduler(0, number ? SCHED_IDLE : SCHED_OTHER, &none); }
+
+/* Times waiting for the CPU are nobody's CPU time, and equals share it equally. */
+static void equal_shares(void)
+{
+    long long used[2];
+    share_cpu(alike, used);
+    long long sum = used[0] + used[1], wall = SHARE_MS * 1000000LL;
+    int fits = sum < wall + wall / 5 && sum > wall / 8;
+    HOLDS(fits);
+    HOLDS(used[0] * 100 > sum * 35 && used[1] * 100 > sum * 35);
+    if (!fits || used[0] * 100 <= sum * 35 || used[1] * 100 <= sum * 35)
+        printf("  %lld %lld\n", used[0], used[1]);
+}
+
+static void nice_shares(void)
+{
+    long long used[2];
+    share_cpu(nicer, used);
+    int fits = used[0] > used[1] * 4 && used[0] < used[1] * 25;
+    HOLDS(fits);
+    if (!fits)
+        printf("  %lld %lld\n", used[0], used[1]);
+    share_cpu(idler, used);
+    fits = used[0] > used[1] * 20;
+    HOLDS(fits);
+    if (!fits)
+        printf("  %lld %lld\n", used[0], used[1]);
+}
+
+static void bound_to_a_cpu(void)
+{
+    unsigned long all = all_cpus(), low = lowest(all), high = highest(all);
+    SHOW(bind_to(0, high));
+    HOLDS(cpu_now() == high);
+    SHOW(bind_to(0, low));
+    HOLDS(cpu_now() == low);
+    IN_CHILD("inherits", HOLDS(cpu_now() == low));
+    SHOW(bind_to(0, all));
+    volatile unsigned long *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child = fork();
+    if (child == 0)
+        for (;;)
+            *seen = cpu_now();
+    int moved = 0;
+    for (int i = 0; i < 20; i++) {
+        unsigned long wanted = i % 2 ? low : high;
+        bind_to(child, wanted);
+        for (int wait = 0; wait < 2000 && *seen != wanted; wait++)
+            sleep_ms(1);
+        moved += *seen == wanted;
+        sleep_ms(5);
+        moved += *seen == wanted;
+    }
+    NUMBER(moved);
+    /* One that sleeps wakes where it is to. */
+    int ends[2];
+    WORKS(pipe(ends));
+    pid_t sleeper = fork();
+    if (sleeper == 0) {
+        char byte;
+        (void)!read(ends[0], &byte, 1);
+        _exit(cpu_now() == high ? 0 : 1);
+    }
+    sleep_ms(50);
+    SHOW(bind_to(sleeper, high));
+    SHOW(bind_to(0, low));
+    SHOW(write(ends[1], "x", 1));
+    int status;
+    waitpid(sleeper, &status, 0);
+    show_status("sleeper", status);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 static const struct test_case cases[] = {
+    {"equal_shares", equal_shares}, {"nice_shares", nice_shares}, {"bound_to_a_cpu", bound_to_a_cpu},
     {"policies", policies}, {"attributes", attributes}, {"nice_values", nice_values}, {"affinity", affinity},
     {"io_priority", io_priority}, {"cpu_limit", cpu_limit}, {"process_limit", process_limit},
     {"process_limit_and_exec", process_limit_and_exec}, {"personalities", personalities}, {"controls", controls},

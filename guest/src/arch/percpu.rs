@@ -52,6 +52,8 @@ pub(crate) struct PerCpu {
     pub(crate) current: AtomicPtr<Thread>,
     /// The thread that ran before, until the switch is finished.
     pub(crate) previous: AtomicPtr<Thread>,
+    /// The thread that the CPU is switching away from because it may not run here any more.
+    pub(crate) leaving: AtomicPtr<Thread>,
     /// The thread that waits for work.
     pub(crate) idle_thread: AtomicPtr<Thread>,
     /// Runnable threads. Shared.
@@ -108,6 +110,7 @@ impl PerCpu {
             online: AtomicBool::new(false),
             current: AtomicPtr::new(null_mut()),
             previous: AtomicPtr::new(null_mut()),
+            leaving: AtomicPtr::new(null_mut()),
             idle_thread: AtomicPtr::new(null_mut()),
             queue: RunQueue::new(),
             timers: Once::new(),

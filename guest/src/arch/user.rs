@@ -9,7 +9,7 @@ use crate::clock;
 use crate::mem::space::GuestSpace;
 use crate::mem::tables;
 use crate::report;
-use crate::sched::pending;
+use crate::sched::{pending, switch};
 use alloc::sync::Arc;
 use chitin_core::cpu::{ExitRequest, Regs, UserContext};
 use chitin_sentry::platform::{Access, Space, Trap};
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &mut UserContext, space: &Arc<dyn Space>, exit: &Exit
         if percpu::this().pending.load(Ordering::Relaxed) != 0 {
             pending::drain();
             // What the interrupt made runnable goes first: the sentry gives way, and knows that it did.
-            if percpu::this().queue.len() != 0 {
+            if switch::is_due(percpu::this()) {
                 return Trap::Interrupt;
             }
         }

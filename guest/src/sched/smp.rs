@@ -15,6 +15,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 const BACKLOG_NS: u64 = 1_000_000;
 
 static STARTED: AtomicUsize = AtomicUsize::new(1);
+/// Highest CPU that a thread is bound to.
+static WANTED: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(1);
 
 /// Sets how many CPUs may be started.
@@ -49,18 +51,44 @@ fn spread() {
     let mut running = 0;
     for other in percpu::online() {
         running += 1;
-        if !core::ptr::eq(other, this) && other.idle.load(Ordering::SeqCst) {
+        let is_free = !core::ptr::eq(other, this) && other.idle.load(Ordering::SeqCst);
+        if is_free && this.queue.has_for(other.number()) {
             apic::send(other.number(), trap::VECTOR_RESCHEDULE);
             return;
         }
     }
-    let next = started();
     // One at a time: the one that is starting will steal.
-    if running == next
-        && next < limit()
-        && STARTED.compare_exchange(next, next + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    {
+    let next = started();
+    if running == next && this.queue.has_for(next) {
+        start_next(next);
+    }
+}
+
+/// Starts CPU `next`, if that is the next one to be started and there may be so many.
+fn start_next(next: usize) {
+    let Some(cpu) = percpu::get(next).filter(|_| next < limit()) else { return };
+    if STARTED.compare_exchange(next, next + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        // Its queue may be used from now on.
+        cpu.index.store(next, Ordering::Relaxed);
         cpu::out32(PORT_START_CPU, next as u32);
+    }
+}
+
+/// The first CPU of the mask, none of which runs yet; it is started. What is put into its queue runs once it does.
+pub(crate) fn start_one_of(cpus: u64) -> Option<&'static PerCpu> {
+    let number = (cpus.trailing_zeros() as usize).min(limit().saturating_sub(1));
+    let cpu = percpu::get(number)?;
+    cpu.index.store(number, Ordering::Relaxed);
+    WANTED.fetch_max(number, Ordering::AcqRel);
+    start_wanted();
+    Some(cpu)
+}
+
+/// Starts the next CPU if one beyond it is wanted; they start one after another.
+fn start_wanted() {
+    let next = started();
+    if next <= WANTED.load(Ordering::Acquire) {
+        start_next(next);
     }
 }
 
@@ -78,6 +106,7 @@ pub(crate) fn start_secondary(index: usize) -> ! {
     this.current.store(idle, Ordering::Relaxed);
     this.idle_thread.store(idle, Ordering::Relaxed);
     this.online.store(true, Ordering::Release);
+    start_wanted();
     cpu::interrupts_on();
     switch::idle_loop()
 }

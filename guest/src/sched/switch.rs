@@ -8,7 +8,8 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::arch::xstate;
 use crate::clock;
 use crate::mem::{heap, tables, tlb};
-use crate::sched::queue::{self, Taker};
+use crate::sched::place;
+use crate::sched::queue::Arrival;
 use crate::sched::thread::Thread;
 use crate::sched::{pending, smp, timer};
 use core::ptr::null_mut;
@@ -31,15 +32,45 @@ pub(crate) fn park(deadline_ns: Option<u64>) {
     }
 }
 
-/// Runs another thread if one is queued here; the caller goes to the end of the queue.
+/// Runs another thread if one that is queued here goes before the caller, or if the caller may not run here any more.
 pub(crate) fn yield_now() {
+    give_cpu(Arrival::Ready);
+}
+
+/// Runs another thread if one is queued here that the caller does not go before by its class: it lets its equals run first.
+pub(crate) fn give_way() {
+    give_cpu(Arrival::Behind);
+}
+
+/// Whether there may be something to switch for on `this` CPU.
+pub(crate) fn is_due(this: &PerCpu) -> bool {
+    // SAFETY: the running thread lives.
+    let current = unsafe { &*this.current.load(Ordering::Relaxed) };
+    this.queue.len() != 0 || !current.standing.may_run_on(this.number())
+}
+
+fn give_cpu(how: Arrival) {
     pending::drain();
     let this = percpu::this();
-    if this.queue.len() != 0 {
-        let current = this.current.load(Ordering::Relaxed);
-        // SAFETY: the running thread lives and is in no queue.
-        unsafe { this.queue.push(current) };
+    let current = this.current.load(Ordering::Relaxed);
+    // SAFETY: the running thread lives.
+    let thread = unsafe { &*current };
+    let number = this.number();
+    if !thread.standing.may_run_on(number) {
+        // It is queued elsewhere once its registers are saved.
+        this.leaving.store(current, Ordering::Relaxed);
         switch_away(this);
+    } else if this.queue.len() != 0 {
+        let now = cpu::tsc();
+        this.queue.settle(thread, now);
+        // SAFETY: it runs here.
+        let next = unsafe { this.queue.exchange(number, current, how, now) };
+        if next.is_null() {
+            this.slice_end.store(0, Ordering::Relaxed);
+        } else {
+            smp::relieve(this);
+            switch_to(this, next, now);
+        }
     }
 }
 
@@ -53,26 +84,36 @@ pub(crate) fn leave_for_good() -> ! {
 
 /// Runs the next thread of this CPU, or its idle thread.
 fn switch_away(this: &'static PerCpu) {
-    let next = this.queue.pop(Taker::Owner).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
+    let now = cpu::tsc();
+    // SAFETY: the running thread lives.
+    this.queue.settle(unsafe { &*this.current.load(Ordering::Relaxed) }, now);
+    let next = this.queue.pop(now).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
     smp::relieve(this);
-    switch_to(this, next);
+    switch_to(this, next, now);
 }
 
-fn switch_to(this: &'static PerCpu, next: *mut Thread) {
+fn switch_to(this: &'static PerCpu, next: *mut Thread, now: u64) {
     let current = this.current.load(Ordering::Relaxed);
+    // SAFETY: the running thread lives, and so does `next`, which nobody else has.
+    let (old, new) = unsafe { (&*current, &*next) };
     if core::ptr::eq(current, next) {
+        old.waits.stop(now);
         return;
     }
+    this.queue.begin(new, now);
+    if !new.standing.may_run_on(this.number()) {
+        // Its CPUs were changed while it was being taken: it goes at the next safe point.
+        this.pending.fetch_or(pending::RESCHEDULE, Ordering::Relaxed);
+    }
+    old.ran.stop(now);
+    new.begin_run(now);
     xstate::save_on_switch(this);
     this.slice_end.store(0, Ordering::Relaxed);
     this.previous.store(current, Ordering::Relaxed);
     this.current.store(next, Ordering::Relaxed);
-    let now = cpu::tsc();
     // SAFETY: both threads live; `next` came from a queue (or is this CPU's idle thread), so nobody else runs it and its
     // stack pointer is saved.
     unsafe {
-        (*current).ran.stop(now);
-        (*next).begin_run(now);
         (*next).cpu.store(this.number(), Ordering::Relaxed);
         (*next).on_cpu.store(true, Ordering::Relaxed);
         entry::switch_stacks(
@@ -94,8 +135,11 @@ pub(crate) fn finish() {
     unsafe {
         let dead = (*previous).is_dead();
         (*previous).on_cpu.store(false, Ordering::Release);
+        let leaves = core::ptr::eq(this.leaving.swap(null_mut(), Ordering::Relaxed), previous);
         if dead {
             Thread::bury(previous);
+        } else if leaves {
+            place::make_runnable(previous, Arrival::Ready);
         }
     }
 }
@@ -105,8 +149,8 @@ pub(crate) fn idle_loop() -> ! {
     loop {
         pending::drain();
         let this = percpu::this();
-        if let Some(next) = queue::next_for(this) {
-            switch_to(this, next);
+        if let Some(next) = place::next_for(this) {
+            switch_to(this, next, cpu::tsc());
             continue;
         }
         tables::unload_orphan(this);
@@ -114,7 +158,7 @@ pub(crate) fn idle_loop() -> ! {
         cpu::interrupts_off();
         this.idle.store(true, Ordering::SeqCst);
         this.lazy.store(true, Ordering::SeqCst);
-        if this.pending.load(Ordering::SeqCst) == 0 && !queue::any_for(this) {
+        if this.pending.load(Ordering::SeqCst) == 0 && !place::any_for(this) {
             cpu::halt_with_interrupts();
         } else {
             cpu::interrupts_on();

@@ -3,18 +3,21 @@
 //! A thread keeps one count of itself from spawn to end, so queues and CPUs refer to it by plain pointers. Its park state
 //! is a token: a wake that comes while it runs makes the next park return at once.
 
-use crate::arch::{cpu, entry, percpu};
+use crate::arch::trap::VECTOR_RESCHEDULE;
+use crate::arch::{apic, cpu, entry, percpu};
 use crate::clock;
 use crate::mem::stacks::Stack;
+use crate::sched::class::Standing;
+use crate::sched::heap::Links;
 use crate::sched::meter::Meter;
-use crate::sched::{queue, switch};
+use crate::sched::queue::Arrival;
+use crate::sched::{pending, place, switch};
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use chitin_core::sleep::Sleeper;
-use chitin_sentry::platform::{KernelThread, OutOfMemory, ThreadBody};
+use chitin_sentry::platform::{Class, KernelThread, OutOfMemory, Scheduling, ThreadBody};
 use core::cell::UnsafeCell;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// Runs, or is queued; no wake pending.
 const EMPTY: u8 = 0;
@@ -22,6 +25,10 @@ const EMPTY: u8 = 0;
 const NOTIFIED: u8 = 1;
 /// Sleeps, or is on its way there.
 const PARKED: u8 = 2;
+
+/// A CPU's idle thread is in no queue, and nobody is ahead of it or behind.
+const IDLE: Scheduling =
+    Scheduling { class: Class::RealTime { priority: 0, takes_turns: false }, cpus: u64::MAX };
 
 /// A kernel thread.
 pub(crate) struct Thread {
@@ -33,8 +40,10 @@ pub(crate) struct Thread {
     pub(crate) on_cpu: AtomicBool,
     /// Where it runs or ran last.
     pub(crate) cpu: AtomicUsize,
-    /// Next in the run queue.
-    pub(crate) next: AtomicPtr<Thread>,
+    /// Its place in the run queue.
+    pub(crate) links: Links,
+    /// How it stands among those that could run.
+    pub(crate) standing: Standing,
     /// Its time on CPUs.
     pub(crate) ran: Meter,
     /// Its time in run queues.
@@ -53,13 +62,20 @@ unsafe impl Sync for Thread {}
 unsafe impl Send for Thread {}
 
 impl Thread {
-    fn with(name: &'static str, stack: Option<Stack>, body: Option<ThreadBody>, on_cpu: bool) -> Arc<Self> {
+    fn with(
+        name: &'static str,
+        scheduling: Scheduling,
+        stack: Option<Stack>,
+        body: Option<ThreadBody>,
+        on_cpu: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name,
             stack_pointer: AtomicU64::new(0),
             on_cpu: AtomicBool::new(on_cpu),
             cpu: AtomicUsize::new(percpu::this().number()),
-            next: AtomicPtr::new(null_mut()),
+            links: Links::new(),
+            standing: Standing::new(scheduling, percpu::this().number()),
             ran: Meter::new(),
             waits: Meter::new(),
             switches: AtomicU64::new(0),
@@ -72,7 +88,7 @@ impl Thread {
 
     /// The thread that the caller already is: a CPU's boot flow, which becomes its idle thread.
     pub(crate) fn adopt_boot_flow() -> *mut Self {
-        let thread = Self::with("idle", None, None, true);
+        let thread = Self::with("idle", IDLE, None, None, true);
         thread.begin_run(cpu::tsc());
         Arc::into_raw(thread).cast_mut()
     }
@@ -81,15 +97,19 @@ impl Thread {
     ///
     /// # Errors
     /// [`OutOfMemory`] when there is no stack.
-    pub(crate) fn spawn(name: &'static str, body: ThreadBody) -> Result<Arc<Self>, OutOfMemory> {
+    pub(crate) fn spawn(
+        name: &'static str,
+        scheduling: Scheduling,
+        body: ThreadBody,
+    ) -> Result<Arc<Self>, OutOfMemory> {
         let stack = Stack::new().map_err(|_| OutOfMemory)?;
         // SAFETY: a stack from the pool has no user.
         let pointer = unsafe { entry::prepare_stack(stack.top()) };
-        let thread = Self::with(name, Some(stack), Some(body), false);
+        let thread = Self::with(name, scheduling, Some(stack), Some(body), false);
         thread.stack_pointer.store(pointer, Ordering::Relaxed);
         let raw = Arc::into_raw(thread.clone()).cast_mut();
         // SAFETY: `raw` keeps the count that lasts until the thread's end.
-        unsafe { queue::make_runnable(raw) };
+        unsafe { place::make_runnable(raw, Arrival::New) };
         Ok(thread)
     }
 
@@ -119,7 +139,7 @@ impl Thread {
     pub(crate) fn unpark(&self) {
         if self.token.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
             // SAFETY: it was parked, so it has not ended, and only this caller queues it.
-            unsafe { queue::make_runnable(core::ptr::from_ref(self).cast_mut()) };
+            unsafe { place::make_runnable(core::ptr::from_ref(self).cast_mut(), Arrival::Woken) };
         }
     }
 
@@ -174,6 +194,21 @@ impl KernelThread for Thread {
 
     fn is_asleep(&self) -> bool {
         self.token.load(Ordering::Relaxed) == PARKED
+    }
+
+    fn set_scheduling(&self, scheduling: Scheduling) {
+        self.standing.set(scheduling);
+        // SAFETY: the caller has the thread.
+        if unsafe { place::queue_anew(core::ptr::from_ref(self).cast_mut()) } {
+            return;
+        }
+        // Where it runs, if it does, it is looked at anew.
+        let (this, home) = (percpu::this(), self.cpu.load(Ordering::Relaxed));
+        if home == this.number() {
+            this.pending.fetch_or(pending::RESCHEDULE, Ordering::Relaxed);
+        } else if self.on_cpu.load(Ordering::Acquire) {
+            apic::send(home, VECTOR_RESCHEDULE);
+        }
     }
 }
 

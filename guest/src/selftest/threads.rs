@@ -15,7 +15,7 @@ use chitin_core::frame::{self, Frame};
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::{SleepLock, Sleeper};
 use chitin_core::wait::WaitQueue;
-use chitin_sentry::platform::{Access, Perm, Trap};
+use chitin_sentry::platform::{Access, Class, Perm, Scheduling, Trap};
 use chitin_sentry::user::UserAddr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -50,9 +50,13 @@ impl Counter {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a test")]
 fn spawn(body: impl FnOnce(&Sleeper) + Send + 'static) {
-    Guest::get().spawn("test", Box::new(body)).unwrap();
+    start_thread(Scheduling::WORKER, body);
+}
+
+#[expect(clippy::unwrap_used, reason = "a test")]
+fn start_thread(how: Scheduling, body: impl FnOnce(&Sleeper) + Send + 'static) {
+    Guest::get().start("test", how, Box::new(body)).unwrap();
 }
 
 pub(super) fn run(sleeper: &Sleeper, cpus: usize) {
@@ -62,6 +66,8 @@ pub(super) fn run(sleeper: &Sleeper, cpus: usize) {
     contended_lock(sleeper);
     vectors_across_threads(sleeper);
     preemption(sleeper);
+    weights(sleeper);
+    real_time(sleeper);
     if cpus > 1 {
         check(
             "a second CPU was started for the waiting thread",
@@ -115,7 +121,7 @@ fn many_threads(sleeper: &Sleeper) {
         for _ in 0..THREADS {
             let done = done.clone();
             spawn(move |sleeper| {
-                sleeper.resched_point();
+                sleeper.give_way();
                 done.add();
             });
         }
@@ -190,7 +196,7 @@ fn contended_lock(sleeper: &Sleeper) {
             for _ in 0..200 {
                 let mut value = lock.lock(sleeper);
                 let old = *value;
-                sleeper.resched_point();
+                sleeper.give_way();
                 *value = old + 1;
             }
             done.add();
@@ -209,7 +215,7 @@ fn vectors_across_threads(sleeper: &Sleeper) {
             let mut process = Process::new(Program::vectors);
             process.context.regs.rbx = number * 0x0101_0101_0101_0101;
             let fine = (0..200).all(|_| {
-                sleeper.resched_point();
+                sleeper.give_way();
                 process.run() == Trap::Syscall && process.context.regs.orig_rax == 1
             });
             good.fetch_add(u32::from(fine), Ordering::SeqCst);
@@ -228,13 +234,17 @@ struct Spinners {
 
 impl Spinners {
     fn start(count: usize) -> Self {
+        Self::scheduled(&alloc::vec![Scheduling::WORKER; count])
+    }
+
+    fn scheduled(how: &[Scheduling]) -> Self {
         let done = Counter::new();
-        let start_one = |_| {
+        let start_one = |how: &Scheduling| {
             let mut process = Process::new(Program::spin);
             let exit = Arc::new(ExitRequest::new());
             let thread = (process.data.clone(), exit.clone());
             let done = done.clone();
-            spawn(move |sleeper| {
+            start_thread(*how, move |sleeper| {
                 while !exit.is_set() {
                     Guest::get().run_user(&mut process.context, &process.space, &exit);
                     sleeper.resched_point();
@@ -243,7 +253,7 @@ impl Spinners {
             });
             thread
         };
-        let threads = (0..count).map(start_one).collect();
+        let threads = how.iter().map(start_one).collect();
         Self { threads, done }
     }
 
@@ -280,6 +290,39 @@ fn preemption(sleeper: &Sleeper) {
     sleeper.park(Some(begin + 10 * MILLISECOND));
     check("a sleeper is not starved by spinners", sleeper.now_ns() - begin < 2000 * MILLISECOND);
     check("spinners stop", spinners.stop(sleeper));
+}
+
+/// Only on the first CPU.
+const HERE: u64 = 1;
+
+fn weights(sleeper: &Sleeper) {
+    let how = [1024, 110].map(|weight| Scheduling { class: Class::Fair { weight }, cpus: HERE });
+    let spinners = Spinners::scheduled(&how);
+    let end = sleeper.now_ns() + 400 * MILLISECOND;
+    while sleeper.now_ns() < end {
+        sleeper.park(Some(end));
+    }
+    let counts = spinners.counts();
+    check("weighted spinners stop", spinners.stop(sleeper));
+    let [heavy, light] = [0, 1].map(|at| counts.get(at).copied().unwrap_or(0));
+    crate::log::log!("  turns {counts:?}");
+    check("CPU time goes by weight", light > 0 && (4..20).contains(&(heavy / light.max(1))));
+}
+
+fn real_time(sleeper: &Sleeper) {
+    let class = Class::RealTime { priority: 50, takes_turns: false };
+    let ordinary = Scheduling { class: Class::Fair { weight: 1024 }, cpus: HERE };
+    let spinners = Spinners::scheduled(&[Scheduling { class, cpus: HERE }, ordinary]);
+    let end = sleeper.now_ns() + 1500 * MILLISECOND;
+    while sleeper.now_ns() < end {
+        sleeper.park(Some(end));
+    }
+    let counts = spinners.counts();
+    check("a real-time thread does not keep others from stopping it", spinners.stop(sleeper));
+    let [first, second] = [0, 1].map(|at| counts.get(at).copied().unwrap_or(0));
+    crate::log::log!("  turns {counts:?}");
+    check("a real-time thread goes first", first / 4 > second);
+    check("and leaves others something", second > 0);
 }
 
 fn kick(sleeper: &Sleeper) {
@@ -364,7 +407,7 @@ fn process_churn(sleeper: &Sleeper) {
                 if !fine {
                     process.dump();
                 }
-                sleeper.resched_point();
+                sleeper.give_way();
             }
             ends.add();
         });
@@ -393,7 +436,7 @@ fn stealing_storm(sleeper: &Sleeper) {
                 if round % 8 == 0 {
                     sleeper.park(Some(sleeper.now_ns() + MILLISECOND / 10));
                 } else {
-                    sleeper.resched_point();
+                    sleeper.give_way();
                 }
             }
             good.fetch_add(u32::from(fine), Ordering::SeqCst);

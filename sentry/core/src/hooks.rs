@@ -21,8 +21,12 @@ pub trait Hooks: Sync {
     fn park(&self, deadline_ns: Option<u64>);
     /// A handle that wakes the calling thread.
     fn waker(&self) -> Waker;
-    /// Lets other runnable threads have the CPU.
+    /// Lets other runnable threads have the CPU that go before the caller.
     fn yield_now(&self);
+    /// Lets other runnable threads have the CPU that the caller does not go before for reasons of policy.
+    fn give_way(&self) {
+        self.yield_now();
+    }
     /// The area of an [`crate::cpu::Xstate`] whose newest contents may be in a CPU's registers is about to be freed.
     fn xstate_dropped(&self, area: *const crate::cpu::XsaveBlock) {
         let _ = area;

@@ -80,7 +80,15 @@ impl Sleeper {
         hooks::get().map_or(0, hooks::Hooks::now_ns)
     }
 
-    /// Lets other threads run; every loop over more than about a thousand pages calls it.
+    /// Lets other threads run before this one goes on, as sched_yield(2) does.
+    pub fn give_way(&self) {
+        if let Some(hooks) = hooks::get() {
+            debug_assert_eq!(hooks.held_locks().count(), 0, "rescheduling with a spin lock held");
+            hooks.give_way();
+        }
+    }
+
+    /// Lets other threads run, should it be their turn; every loop over more than about a thousand pages calls it.
     pub fn resched_point(&self) {
         if let Some(hooks) = hooks::get() {
             debug_assert_eq!(hooks.held_locks().count(), 0, "rescheduling with a spin lock held");

@@ -39,6 +39,42 @@ pub trait KernelThread: Send + Sync {
 
     /// Whether it is parked and nobody has woken it.
     fn is_asleep(&self) -> bool;
+
+    /// Changes when and where it runs. A thread that runs elsewhere hears of it at once, the calling one at its next
+    /// [`Sleeper::resched_point`].
+    fn set_scheduling(&self, scheduling: Scheduling);
+}
+
+/// Which of the threads that could run do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ahead of all fair ones, the higher the priority (1 to 99) the earlier, but for a part of each second that is left to
+    /// the others.
+    RealTime {
+        /// Its priority.
+        priority: u8,
+        /// Those of the same priority take turns, instead of running until they sleep.
+        takes_turns: bool,
+    },
+    /// Shares the CPUs with other fair ones in the proportion of their weights.
+    Fair {
+        /// 1024 for an ordinary thread; at least 1.
+        weight: u32,
+    },
+}
+
+/// When and where a thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    /// When.
+    pub class: Class,
+    /// On which CPUs, a bit each: at least one that there is.
+    pub cpus: u64,
+}
+
+impl Scheduling {
+    /// Threads of the sentry's own, which seldom run and for whose work many wait.
+    pub const WORKER: Self = Self { class: Class::Fair { weight: 4096 }, cpus: u64::MAX };
 }
 
 /// What runs the sentry.
@@ -47,7 +83,20 @@ pub trait Platform: Sync + Send {
     ///
     /// # Errors
     /// [`OutOfMemory`] when there is no stack for it.
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory>;
+    fn start(
+        &self,
+        name: &'static str,
+        scheduling: Scheduling,
+        body: ThreadBody,
+    ) -> Result<Arc<dyn KernelThread>, OutOfMemory>;
+
+    /// Starts a thread that works for all.
+    ///
+    /// # Errors
+    /// As [`Platform::start`].
+    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
+        self.start(name, Scheduling::WORKER, body)
+    }
 
     /// An empty address space.
     ///

@@ -1,11 +1,6 @@
 //! CPUs: which ones a thread may run on and which one it runs on (sched_setaffinity(2), getcpu(2)).
 
-use super::row::{
-    Restart::Never,
-    Row,
-    Support::{Full, Partial},
-    row,
-};
+use super::row::{Restart::Never, Row, Support::Full, row};
 use super::sched::target_of;
 use super::{Cx, SysResult};
 use crate::abi::Errno;
@@ -16,14 +11,7 @@ use crate::user::{UserAddr, UserPtr};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(
-        203,
-        "sched_setaffinity",
-        3,
-        sched_setaffinity,
-        Never,
-        Partial("checked, kept and told, without effect")
-    ),
+    row!(203, "sched_setaffinity", 3, sched_setaffinity, Never, Full),
     row!(204, "sched_getaffinity", 3, sched_getaffinity, Never, Full),
     row!(309, "getcpu", 2, getcpu, Never, Full),
 ];
@@ -45,6 +33,9 @@ fn sched_setaffinity(cx: &mut Cx<'_>, tid: i32, len: u32, from: UserAddr) -> Sys
         return Err(Errno::EINVAL.into());
     }
     task.schedule.lock().cpus = cpus;
+    task.reschedule();
+    // The caller itself moves now.
+    cx.sleeper.resched_point();
     Ok(0)
 }
 

@@ -19,7 +19,7 @@ const NO_EFFECT: &str = "checked, kept and told, without effect on scheduling";
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
     row!(140, "getpriority", 2, getpriority, Never, Full),
-    row!(141, "setpriority", 3, setpriority, Never, Partial(NO_EFFECT)),
+    row!(141, "setpriority", 3, setpriority, Never, Full),
     row!(251, "ioprio_set", 3, ioprio_set, Never, Partial(NO_EFFECT)),
     row!(252, "ioprio_get", 2, ioprio_get, Never, Full),
 ];
@@ -90,6 +90,7 @@ fn setpriority(cx: &mut Cx<'_>, which: i32, who: i32, nice: i32) -> SysResult {
             result = Err(Errno::EACCES);
         } else {
             task.nice.store(nice, Ordering::Relaxed);
+            task.reschedule();
             result = if result == Err(Errno::ESRCH) { Ok(0) } else { result };
         }
     }

@@ -1,4 +1,4 @@
-//! Scheduling policies (sched(7)): checked, kept and told as Linux does; the platform runs all threads alike.
+//! Scheduling policies (sched(7)): checked, kept and told as Linux does; [`Task::reschedule`] makes them count.
 
 use super::priority::may_have_nice;
 use super::row::{
@@ -17,24 +17,24 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-const NO_EFFECT: &str = "checked, kept and told, without effect on scheduling";
+const DEADLINE: &str = "SCHED_DEADLINE runs as the highest SCHED_RR";
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
     row!(24, "sched_yield", 0, sched_yield, Never, Full),
-    row!(142, "sched_setparam", 2, sched_setparam, Never, Partial(NO_EFFECT)),
+    row!(142, "sched_setparam", 2, sched_setparam, Never, Full),
     row!(143, "sched_getparam", 2, sched_getparam, Never, Full),
-    row!(144, "sched_setscheduler", 3, sched_setscheduler, Never, Partial(NO_EFFECT)),
+    row!(144, "sched_setscheduler", 3, sched_setscheduler, Never, Full),
     row!(145, "sched_getscheduler", 1, sched_getscheduler, Never, Full),
     row!(146, "sched_get_priority_max", 1, sched_get_priority_max, Never, Full),
     row!(147, "sched_get_priority_min", 1, sched_get_priority_min, Never, Full),
     row!(148, "sched_rr_get_interval", 2, sched_rr_get_interval, Never, Full),
-    row!(314, "sched_setattr", 3, sched_setattr, Never, Partial(NO_EFFECT)),
+    row!(314, "sched_setattr", 3, sched_setattr, Never, Partial(DEADLINE)),
     row!(315, "sched_getattr", 4, sched_getattr, Never, Full),
 ];
 
 fn sched_yield(cx: &mut Cx<'_>) -> SysResult {
-    cx.sleeper.resched_point();
+    cx.sleeper.give_way();
     Ok(0)
 }
 
@@ -113,6 +113,8 @@ fn change(cx: &Cx<'_>, task: &Task, change: &Change) -> Result<(), Errno> {
     if policy.is_fair() {
         task.nice.store(change.nice, Ordering::Relaxed);
     }
+    task.reschedule();
+    cx.sleeper.resched_point();
     Ok(())
 }
 

@@ -1,6 +1,9 @@
-//! [`Schedule`]: what sched(7) lets be set for a thread. It is kept and told exactly; the platform runs all threads alike.
+//! [`Schedule`]: what sched(7) lets be set for a thread. It is kept and told exactly; [`Schedule::scheduling`] is what the
+//! platform makes of it.
 
-use crate::platform;
+use super::Task;
+use crate::platform::{self, Class, Scheduling};
+use core::sync::atomic::Ordering;
 
 /// `SCHED_*` policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +144,20 @@ impl Schedule {
         (child, if special { 0 } else { nice.max(0) })
     }
 
+    /// What the platform is told, of a thread with that nice value. `SCHED_DEADLINE` is the highest priority, taking turns.
+    #[must_use]
+    pub fn scheduling(&self, nice: i32) -> Scheduling {
+        let priority = u8::try_from(self.priority.clamp(1, 99)).unwrap_or(1);
+        let class = match self.policy {
+            Policy::Other | Policy::Batch => Class::Fair { weight: weight(nice) },
+            Policy::Idle => Class::Fair { weight: IDLE_WEIGHT },
+            Policy::Fifo => Class::RealTime { priority, takes_turns: false },
+            Policy::RoundRobin => Class::RealTime { priority, takes_turns: true },
+            Policy::Deadline => Class::RealTime { priority: 99, takes_turns: true },
+        };
+        Scheduling { class, cpus: self.cpus }
+    }
+
     /// As field `priority` of `/proc/PID/stat` tells it.
     #[must_use]
     pub fn shown_priority(&self, nice: i32) -> i32 {
@@ -149,6 +166,28 @@ impl Schedule {
             Policy::Deadline => -101,
             Policy::Other | Policy::Batch | Policy::Idle => 20 + nice,
         }
+    }
+}
+
+/// Weights of the nice values from -20 on: each is a quarter more than the next (Linux, `sched_prio_to_weight`).
+const WEIGHTS: [u32; 40] = [
+    88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906, 3121,
+    2501, 1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45, 36, 29,
+    23, 18, 15,
+];
+/// Weight of [`Policy::Idle`].
+const IDLE_WEIGHT: u32 = 3;
+
+fn weight(nice: i32) -> u32 {
+    usize::try_from(nice + 20).ok().and_then(|at| WEIGHTS.get(at)).copied().unwrap_or(1024)
+}
+
+impl Task {
+    /// Tells the platform of a nice value or schedule that was changed.
+    pub fn reschedule(&self) {
+        // Under the lock, so that the last change is told last.
+        let schedule = self.schedule.lock();
+        self.set_scheduling(schedule.scheduling(self.nice.load(Ordering::Relaxed)));
     }
 }
 

@@ -125,11 +125,17 @@ pub(super) fn launch(
         }
         run::run(&running, &mut context, sleeper);
     });
-    let thread = platform::get().spawn("task", body).map_err(|_| {
+    let scheduling = task.schedule.lock().scheduling(task.nice.load(Ordering::Relaxed));
+    let thread = platform::get().start("task", scheduling, body).map_err(|_| {
         withdraw(&task);
         Errno::ENOMEM
     })?;
     task.set_thread(thread);
+    // What was changed meanwhile was not told.
+    let changed = task.schedule.lock().scheduling(task.nice.load(Ordering::Relaxed)) != scheduling;
+    if changed {
+        task.reschedule();
+    }
     Ok(())
 }
 

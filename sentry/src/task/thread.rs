@@ -438,6 +438,13 @@ impl Task {
         self.thread.set(thread);
     }
 
+    /// Tells the kernel thread when and where it runs.
+    pub(super) fn set_scheduling(&self, scheduling: platform::Scheduling) {
+        if let Some(thread) = self.thread.get() {
+            thread.set_scheduling(scheduling);
+        }
+    }
+
     /// Time that it has been on CPUs, ns.
     fn ran_ns(&self) -> u64 {
         self.thread.get().map_or(0, |thread| thread.ran_ns())

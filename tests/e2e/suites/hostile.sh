@@ -12,11 +12,11 @@ world >"$SCRATCH/before"
 dmesg --clear
 ctr events >>"$SCRATCH/events" &
 EVENTS=$!
-# storm KIND: a bomb under a pids limit, for without one it starves the sandbox that it is in (docs/limits.md).
+# storm KIND: bombs under a pids limit, for without one they end only when the sandbox's memory does.
 storm() {
     local run=(/tests/storm "${STORM_SEED:-1}" "$SECONDS_EACH" "$1") tests
     tests="spec['mounts'].append({'destination': '/tests', 'type': 'bind', 'source': '$TESTS', 'options': ['bind', 'ro']})"
-    if [ "$1" = bomb ]; then
+    if [ "$1" = bomb ] || [ "$1" = outrun ]; then
         spec_run "$(pids_limit 2000); $tests" "${run[@]}"
     else
         container -- "${run[@]}"
@@ -24,7 +24,7 @@ storm() {
 }
 pids_limit() { echo "spec['linux']['resources']['pids'] = {'limit': $1}"; }
 
-for kind in ${STORM_KINDS:-calls faults overflow bomb threads files}; do
+for kind in ${STORM_KINDS:-calls faults overflow bomb outrun threads files}; do
     : >"$SCRATCH/events"
     LIMIT=$((SECONDS_EACH + 180)) storm $kind >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null
     rc=$?
@@ -45,6 +45,15 @@ for kind in ${STORM_KINDS:-calls faults overflow bomb threads files}; do
 done
 expect "a pids limit is told" 0 64 spec_run "$(pids_limit 64)" cat /sys/fs/cgroup/pids.max
 expect "fork bomb under a pids limit" 0 "" spec_run "$(pids_limit 64)" sh -c 'bomb() { bomb | bomb & }; bomb; exec sleep 3'
+# Without a limit: whoever wants to end it from outside still gets through.
+bomb=$(fresh_id)
+limited ctr run -d --runtime io.containerd.chitin.v2 "$IMAGE" "$bomb" sh -c 'bomb() { bomb | bomb & }; bomb; exec sleep 600' \
+    >/dev/null 2>&1 </dev/null
+sleep 3
+expect "a fork bomb without a limit is killed from outside" 0 "" timeout 60 ctr task kill -s SIGKILL "$bomb"
+for i in {1..120}; do ctr task ls | grep -q "^$bomb .*RUNNING" || break; sleep 0.5; done
+expect "and ends" 1 "" eval 'ctr task ls | grep "^$bomb .*RUNNING"'
+end_containers
 kill $EVENTS
 leak_check "after all storms" "$SCRATCH/before"
 expect "no complaint of the host's kernel" 0 "" eval 'dmesg | grep -Ei "BUG|oops|panic|kvm.*(error|unexpected)|hung task"; true'

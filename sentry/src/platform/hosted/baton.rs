@@ -298,6 +298,9 @@ impl KernelThread for HostedThread {
     fn is_asleep(&self) -> bool {
         self.ask(|slot| matches!(slot.state, State::Parked(_)))
     }
+
+    /// The seed alone decides who runs.
+    fn set_scheduling(&self, _scheduling: crate::platform::Scheduling) {}
 }
 
 fn start(sim: &mut Sim, name: &'static str, body: crate::platform::ThreadBody) -> Arc<dyn KernelThread> {

@@ -12,7 +12,9 @@ mod baton;
 mod space;
 mod user;
 
-use super::{FuseChannel, KernelThread, OutOfMemory, Platform, Space, ThreadBody, Trap, VsockPort};
+use super::{
+    FuseChannel, KernelThread, OutOfMemory, Platform, Scheduling, Space, ThreadBody, Trap, VsockPort,
+};
 use chitin_core::cpu::{ExitRequest, UserContext, Xstate};
 use chitin_core::frame::Frame;
 use chitin_core::sleep::Sleeper;
@@ -31,7 +33,12 @@ const FRAMES: u32 = 16384;
 struct Hosted;
 
 impl Platform for Hosted {
-    fn spawn(&self, name: &'static str, body: ThreadBody) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
+    fn start(
+        &self,
+        name: &'static str,
+        _scheduling: Scheduling,
+        body: ThreadBody,
+    ) -> Result<Arc<dyn KernelThread>, OutOfMemory> {
         Ok(baton::spawn(name, body))
     }
 
