@@ -68,6 +68,7 @@ fn give_cpu(how: Arrival) {
         if next.is_null() {
             this.slice_end.store(0, Ordering::Relaxed);
         } else {
+            thread.gave_way.store(thread.gave_way.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             smp::relieve(this);
             switch_to(this, next, now);
         }
@@ -86,7 +87,9 @@ pub(crate) fn leave_for_good() -> ! {
 fn switch_away(this: &'static PerCpu) {
     let now = cpu::tsc();
     // SAFETY: the running thread lives.
-    this.queue.settle(unsafe { &*this.current.load(Ordering::Relaxed) }, now);
+    let current = unsafe { &*this.current.load(Ordering::Relaxed) };
+    current.slept.store(current.slept.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    this.queue.settle(current, now);
     let next = this.queue.pop(now).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
     smp::relieve(this);
     switch_to(this, next, now);
@@ -135,10 +138,11 @@ pub(crate) fn finish() {
     unsafe {
         let dead = (*previous).is_dead();
         (*previous).on_cpu.store(false, Ordering::Release);
-        let leaves = core::ptr::eq(this.leaving.swap(null_mut(), Ordering::Relaxed), previous);
+        let leaves = core::ptr::eq(this.leaving.load(Ordering::Relaxed), previous);
         if dead {
             Thread::bury(previous);
         } else if leaves {
+            this.leaving.store(null_mut(), Ordering::Relaxed);
             place::make_runnable(previous, Arrival::Ready);
         }
     }

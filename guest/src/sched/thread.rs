@@ -48,7 +48,10 @@ pub(crate) struct Thread {
     pub(crate) ran: Meter,
     /// Its time in run queues.
     pub(crate) waits: Meter,
-    switches: AtomicU64,
+    /// How often it left a CPU to sleep.
+    pub(crate) slept: AtomicU64,
+    /// How often it left a CPU to let others run.
+    pub(crate) gave_way: AtomicU64,
     token: AtomicU8,
     dead: AtomicBool,
     stack: UnsafeCell<Option<Stack>>,
@@ -78,7 +81,8 @@ impl Thread {
             standing: Standing::new(scheduling, percpu::this().number()),
             ran: Meter::new(),
             waits: Meter::new(),
-            switches: AtomicU64::new(0),
+            slept: AtomicU64::new(0),
+            gave_way: AtomicU64::new(0),
             token: AtomicU8::new(EMPTY),
             dead: AtomicBool::new(false),
             stack: UnsafeCell::new(stack),
@@ -118,7 +122,6 @@ impl Thread {
     pub(crate) fn begin_run(&self, now: u64) {
         self.waits.stop(now);
         self.ran.start(now);
-        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Decides to sleep; `false` if a wake came, which is used up.
@@ -188,8 +191,8 @@ impl KernelThread for Thread {
         clock::ns(self.waits.ticks(cpu::tsc()))
     }
 
-    fn switches(&self) -> u64 {
-        self.switches.load(Ordering::Relaxed)
+    fn switches(&self) -> (u64, u64) {
+        (self.slept.load(Ordering::Relaxed), self.gave_way.load(Ordering::Relaxed))
     }
 
     fn is_asleep(&self) -> bool {

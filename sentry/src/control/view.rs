@@ -352,6 +352,8 @@ impl ProcTask for Subject {
             state,
             user_ns: usage.user_ns,
             system_ns: usage.system_ns,
+            waited_ns: usage.waited_ns,
+            switches: task.map_or((0, 0), |task| task.switches()),
             start_ns: process.start_ns,
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             nice,

@@ -34,8 +34,8 @@ pub trait KernelThread: Send + Sync {
     /// Time that it could have run but waited for a CPU, ns.
     fn waited_ns(&self) -> u64;
 
-    /// How often it was put on a CPU.
-    fn switches(&self) -> u64;
+    /// How often it left a CPU to sleep, and how often to let others run.
+    fn switches(&self) -> (u64, u64);
 
     /// Whether it is parked and nobody has woken it.
     fn is_asleep(&self) -> bool;

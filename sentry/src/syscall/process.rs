@@ -151,7 +151,9 @@ pub(super) struct Rusage {
     user: [i64; 2],
     system: [i64; 2],
     max_rss_kib: i64,
-    others: [i64; 13],
+    others: [i64; 11],
+    /// Voluntary and involuntary ones.
+    switches: [i64; 2],
 }
 
 impl Rusage {
@@ -160,7 +162,9 @@ impl Rusage {
             let micros = i64::try_from(ns / 1000).unwrap_or(i64::MAX);
             [micros / 1_000_000, micros % 1_000_000]
         };
-        Self { user: timeval(usage.user_ns), system: timeval(usage.system_ns), ..Self::default() }
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let switches = [count(usage.switches.0), count(usage.switches.1)];
+        Self { user: timeval(usage.user_ns), system: timeval(usage.system_ns), switches, ..Self::default() }
     }
 
     pub(super) const fn with_peak(mut self, kib: i64) -> Self {

@@ -35,6 +35,8 @@ pub struct Usage {
     pub system_ns: u64,
     /// ns that a thread could have run but waited for a CPU.
     pub waited_ns: u64,
+    /// How often a thread left a CPU to sleep, and how often to let others run.
+    pub switches: (u64, u64),
     /// System calls made.
     pub syscalls: u64,
 }
@@ -47,6 +49,10 @@ impl Usage {
             user_ns: self.user_ns.saturating_add(other.user_ns),
             system_ns: self.system_ns.saturating_add(other.system_ns),
             waited_ns: self.waited_ns.saturating_add(other.waited_ns),
+            switches: (
+                self.switches.0.saturating_add(other.switches.0),
+                self.switches.1.saturating_add(other.switches.1),
+            ),
             syscalls: self.syscalls.saturating_add(other.syscalls),
         }
     }

@@ -103,7 +103,8 @@ pub fn resume(task: &Task, context: &mut UserContext, user: &UserMemory<'_>, sin
     let Some((at, signature)) = task.rseq.registered() else { return };
     let interrupted =
         task.rseq.interrupted.load(Ordering::Relaxed) && task.rseq.interrupted.swap(false, Ordering::SeqCst);
-    let switches = task.switches();
+    let (slept, gave_way) = task.switches();
+    let switches = slept.wrapping_add(gave_way);
     let slept = task.rseq.switches.swap(switches, Ordering::Relaxed) != switches;
     let mut done = Ok(());
     if interrupted || slept || since == Since::Interrupt {

@@ -450,9 +450,10 @@ impl Task {
         self.thread.get().map_or(0, |thread| thread.ran_ns())
     }
 
-    /// How often it was put on a CPU.
-    pub(super) fn switches(&self) -> u64 {
-        self.thread.get().map_or(0, |thread| thread.switches())
+    /// How often it left a CPU to sleep, and how often to let others run.
+    #[must_use]
+    pub fn switches(&self) -> (u64, u64) {
+        self.thread.get().map_or((0, 0), |thread| thread.switches())
     }
 
     /// Runs `body` and counts the time that it takes on CPUs, times `weight`, as system time.
@@ -489,7 +490,7 @@ impl Task {
         let system_ns = self.system_ns.load(Ordering::Relaxed).min(on_cpu);
         let syscalls = self.syscalls.load(Ordering::Relaxed);
         let waited_ns = self.thread.get().map_or(0, |thread| thread.waited_ns());
-        Usage { user_ns: on_cpu - system_ns, system_ns, waited_ns, syscalls }
+        Usage { user_ns: on_cpu - system_ns, system_ns, waited_ns, switches: self.switches(), syscalls }
     }
 
     /// [`Task::usage`], for the last time.

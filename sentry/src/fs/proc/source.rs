@@ -169,6 +169,8 @@ pub struct TaskInfo {
     pub seccomp: u32,
     /// Seccomp filters.
     pub seccomp_filters: usize,
+    /// Time that it waited for a CPU, ns.
+    pub waited_ns: u64,
     /// Voluntary and involuntary context switches.
     pub switches: (u64, u64),
 }

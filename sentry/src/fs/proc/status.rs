@@ -206,7 +206,8 @@ pub(super) fn limits(task: &dyn ProcTask) -> Vec<u8> {
 /// `/proc/PID/schedstat`.
 pub(super) fn schedstat(task: &dyn ProcTask) -> Vec<u8> {
     let info = task.info();
-    format!("{} 0 {}\n", info.user_ns + info.system_ns, info.switches.0 + info.switches.1).into_bytes()
+    format!("{} {} {}\n", info.user_ns + info.system_ns, info.waited_ns, info.switches.0 + info.switches.1)
+        .into_bytes()
 }
 
 /// `/proc/PID/io`: not counted yet, and said so by zeroes as Linux does without accounting.

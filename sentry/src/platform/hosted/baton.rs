@@ -291,8 +291,8 @@ impl KernelThread for HostedThread {
         self.ask(|slot| slot.waited_ns)
     }
 
-    fn switches(&self) -> u64 {
-        self.ask(|slot| slot.switches)
+    fn switches(&self) -> (u64, u64) {
+        (0, self.ask(|slot| slot.switches))
     }
 
     fn is_asleep(&self) -> bool {
