@@ -67,6 +67,7 @@ fn give_cpu(how: Arrival) {
         let next = unsafe { this.queue.exchange(number, current, how, now) };
         if next.is_null() {
             this.slice_end.store(0, Ordering::Relaxed);
+            smp::relieve(this);
         } else {
             thread.gave_way.store(thread.gave_way.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             smp::relieve(this);
