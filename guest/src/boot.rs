@@ -49,7 +49,7 @@ fn start_first(boot: &'static BootInfo) -> ! {
         report::bad_boot("too little memory");
     }
     xstate::detect();
-    apic::enable();
+    apic::enable(this);
     entropy::init(&boot.seed);
     smp::set_limit(boot.cpus);
     let idle = Thread::adopt_boot_flow();

@@ -17,7 +17,7 @@ static PAGE: AtomicPtr<TimePage> = AtomicPtr::new(core::ptr::null_mut());
 /// TSC of the last pairing call.
 static PAIRED: AtomicU64 = AtomicU64::new(0);
 
-/// How old a pairing may be when a CPU leaves idle, ns.
+/// How old a pairing may be when threads are about to run, ns.
 const PAIRING_AGE_NS: u64 = 1_000_000_000;
 
 /// Starts the clock; `false` if the VMM gave no frequency.
@@ -117,8 +117,8 @@ pub(crate) fn realtime_ns() -> u64 {
     snapshot().realtime(cpu::tsc())
 }
 
-/// A CPU has work again: takes a fresh pairing if the last one is old.
-pub(crate) fn left_idle() {
+/// Takes a fresh pairing if the last one is old. Called when an idle CPU is about to run a thread, and by the timer.
+pub(crate) fn renew_pairing() {
     let (now, last) = (cpu::tsc(), PAIRED.load(Ordering::Relaxed));
     if now.saturating_sub(last) > tsc_ticks(PAIRING_AGE_NS)
         && PAIRED.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()

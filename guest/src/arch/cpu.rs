@@ -16,6 +16,8 @@ pub(crate) mod msr {
     pub(crate) const X2APIC_SPURIOUS: u32 = 0x80f;
     pub(crate) const X2APIC_ICR: u32 = 0x830;
     pub(crate) const X2APIC_TIMER: u32 = 0x832;
+    /// Of KVM (Documentation/virt/kvm/x86/msr.rst of Linux).
+    pub(crate) const KVM_PV_EOI: u32 = 0x4b56_4d04;
     pub(crate) const EFER: u32 = 0xc000_0080;
     pub(crate) const STAR: u32 = 0xc000_0081;
     pub(crate) const LSTAR: u32 = 0xc000_0082;
@@ -170,6 +172,16 @@ pub(crate) fn forget_everything() {
 /// CPUID.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> core::arch::x86_64::CpuidResult {
     core::arch::x86_64::__cpuid_count(leaf, subleaf)
+}
+
+/// Whether KVM takes the end of an interrupt without an exit (Documentation/virt/kvm/x86/cpuid.rst of Linux).
+pub(crate) fn has_kvm_pv_eoi() -> bool {
+    const SIGNATURE: u32 = 0x4000_0000;
+    const FEATURES: u32 = 0x4000_0001;
+    const PV_EOI: u32 = 1 << 6;
+    let found = cpuid(SIGNATURE, 0);
+    let name = [found.ebx, found.ecx, found.edx].map(u32::to_le_bytes);
+    name.as_flattened() == b"KVMKVMKVM\0\0\0" && found.eax >= FEATURES && cpuid(FEATURES, 0).eax & PV_EOI != 0
 }
 
 /// One attempt at RDRAND; `None` if it is missing or dry.

@@ -62,6 +62,8 @@ pub(crate) struct PerCpu {
     timers: Once<TimerQueue>,
     /// TSC value the deadline timer is set to; 0: not set.
     pub(crate) armed: AtomicU64,
+    /// Bit 0: the interrupt in service needs no exit to end. The hypervisor sets and takes it back while this CPU does not run.
+    pub(crate) soft_eoi: AtomicU32,
     /// TSC value at which the running thread's slice ends; 0: no slice.
     pub(crate) slice_end: AtomicU64,
 
@@ -115,6 +117,7 @@ impl PerCpu {
             queue: RunQueue::new(),
             timers: Once::new(),
             armed: AtomicU64::new(0),
+            soft_eoi: AtomicU32::new(0),
             slice_end: AtomicU64::new(0),
             tables: AtomicPtr::new(null_mut()),
             xstate_owner: AtomicPtr::new(null_mut()),

@@ -53,7 +53,7 @@ pub(crate) fn interrupt(vector: u8) {
         }
         _ => {}
     }
-    apic::end_of_interrupt();
+    apic::end_of_interrupt(this);
 }
 
 /// Any trap from ring 0, called by the assembly with interrupts off.

@@ -11,6 +11,8 @@ use chitin_proto::layout::RAM_GPA;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) const PRESENT: u64 = 1 << 0;
+/// The entry of a higher level maps a page, not a table.
+const LARGE_PAGE: u64 = 1 << 7;
 pub(crate) const WRITABLE: u64 = 1 << 1;
 pub(crate) const USER: u64 = 1 << 2;
 pub(crate) const ACCESSED: u64 = 1 << 5;
@@ -99,6 +101,23 @@ fn leaf_table(root: u64, address: u64) -> Result<u64, u64> {
         table = found & ADDRESS;
     }
     Ok(table)
+}
+
+/// Guest-physical address of what the kernel has mapped at `address`, by the boot tables.
+pub(crate) fn physical_of_kernel(address: u64) -> Option<u64> {
+    let mut table = boot_root();
+    for level in (0..=3).rev() {
+        let found = entry(table, index_at(address, level)).load(Ordering::Acquire);
+        if found & PRESENT == 0 {
+            return None;
+        }
+        if level == 0 || found & LARGE_PAGE != 0 {
+            let inside = (1u64 << (PAGE_BITS + INDEX_BITS * level)) - 1;
+            return Some(found & ADDRESS & !inside | address & inside);
+        }
+        table = found & ADDRESS;
+    }
+    None
 }
 
 /// The tables of one space. A CPU that has them in CR3 holds a count of its own, so that they may outlive the space.

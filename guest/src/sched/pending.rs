@@ -28,6 +28,7 @@ fn drain_slow() -> u32 {
         this.slice_end.store(0, Ordering::Relaxed);
         timer::expire(this);
         smp::relieve(this);
+        crate::clock::renew_pairing();
     }
     if work & DEVICE != 0 {
         let queues = this.pending_queues.swap(0, Ordering::AcqRel);

@@ -101,7 +101,7 @@ pub(crate) fn start_secondary(index: usize) -> ! {
         // No memory for its stacks: the machine does without this CPU.
         cpu::halt_for_ever();
     }
-    apic::enable();
+    apic::enable(this);
     let idle = Thread::adopt_boot_flow();
     this.current.store(idle, Ordering::Relaxed);
     this.idle_thread.store(idle, Ordering::Relaxed);

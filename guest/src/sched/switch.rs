@@ -155,6 +155,8 @@ pub(crate) fn idle_loop() -> ! {
         pending::drain();
         let this = percpu::this();
         if let Some(next) = place::next_for(this) {
+            // Only threads read the wall clock; drivers are not held up for it.
+            clock::renew_pairing();
             switch_to(this, next, cpu::tsc());
             continue;
         }
@@ -170,6 +172,5 @@ pub(crate) fn idle_loop() -> ! {
         }
         this.idle.store(false, Ordering::SeqCst);
         tlb::leave_lazy(this);
-        clock::left_idle();
     }
 }
