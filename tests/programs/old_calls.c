@@ -363,8 +363,8 @@ static void attributes(void)
     int file = open("f", O_RDWR);
     char list[64] = "", value[64] = "";
     SHOW(syscall(SYS_lsetxattr, "f", "trusted.one", "1", 1, 0));
-    SHOW(syscall(SYS_lsetxattr, "f", "user.one", "22", 2, 0));
-    SHOW(syscall(SYS_lsetxattr, "s", "user.one", "22", 2, 0));
+    SHOW(syscall(SYS_lsetxattr, "f", "trusted.three", "22", 2, 0));
+    SHOW(syscall(SYS_lsetxattr, "s", "trusted.one", "22", 2, 0));
     long length = SHOW(syscall(SYS_llistxattr, "f", list, sizeof list));
     HOLDS(length <= 0 || memchr(list, 0, (size_t)length) != NULL);
     SHOW(syscall(SYS_flistxattr, file, list, sizeof list));
@@ -373,17 +373,17 @@ static void attributes(void)
     SHOW(syscall(SYS_llistxattr, "none", list, sizeof list));
     SHOW(syscall(SYS_flistxattr, 99, list, sizeof list));
     SHOW(syscall(SYS_llistxattr, bad_address, list, sizeof list));
-    SHOW(syscall(SYS_lgetxattr, "f", "user.none", value, sizeof value));
+    SHOW(syscall(SYS_lgetxattr, "f", "trusted.none", value, sizeof value));
     SHOW(syscall(SYS_lgetxattr, "f", "nonsense", value, sizeof value));
-    SHOW(syscall(SYS_lremovexattr, "f", "user.none"));
-    SHOW(syscall(SYS_fremovexattr, file, "user.none"));
-    SHOW(syscall(SYS_fremovexattr, 99, "user.none"));
-    SHOW(syscall(SYS_lremovexattr, "none", "user.none"));
-    SHOW(syscall(SYS_lsetxattr, "f", "user.two", "1", 1, 4));
-    SHOW(syscall(SYS_lsetxattr, "f", "user.two", "1", 1, 2));
+    SHOW(syscall(SYS_lremovexattr, "f", "trusted.none"));
+    SHOW(syscall(SYS_fremovexattr, file, "trusted.none"));
+    SHOW(syscall(SYS_fremovexattr, 99, "trusted.none"));
+    SHOW(syscall(SYS_lremovexattr, "none", "trusted.none"));
+    SHOW(syscall(SYS_lsetxattr, "f", "trusted.two", "1", 1, 4));
+    SHOW(syscall(SYS_lsetxattr, "f", "trusted.two", "1", 1, 2));
     SHOW(syscall(SYS_lsetxattr, "f", "", "1", 1, 0));
-    SHOW(syscall(SYS_lsetxattr, "f", "user.", "1", 1, 0));
-    SHOW(syscall(SYS_lsetxattr, "f", "user.big", "1", 65537, 0));
+    SHOW(syscall(SYS_lsetxattr, "f", "trusted.", "1", 1, 0));
+    SHOW(syscall(SYS_lsetxattr, "f", "trusted.big", "1", 65537, 0));
 }
 
 static void vectors(void)

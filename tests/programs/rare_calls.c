@@ -246,14 +246,37 @@ static void clones(void)
     SHOW(syscall(SYS_clone3, &args, sizeof args));
     args = (struct clone_args3){.flags = CLONE_FS | CLONE_NEWNS};
     SHOW(syscall(SYS_clone3, &args, sizeof args));
-    pid_t wanted[2] = {1, 1};
-    args = (struct clone_args3){.exit_signal = SIGCHLD, .set_tid = (uintptr_t)wanted, .set_tid_size = 1};
-    SHOW(syscall(SYS_clone3, &args, sizeof args));
-    args.set_tid_size = 33;
-    SHOW(syscall(SYS_clone3, &args, sizeof args));
-    args.set_tid = 0;
-    args.set_tid_size = 1;
-    SHOW(syscall(SYS_clone3, &args, sizeof args));
+}
+
+static void execution_by_descriptor(void)
+{
+    enter_scratch();
+    char *list[] = {"x", "processors", NULL}, *none[] = {NULL};
+    int self = open("/proc/self/exe", O_RDONLY), closing = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    symlink("/proc/self/exe", "link");
+    int script = open("script", O_CREAT | O_WRONLY, 0755);
+    write(script, "#!/proc/self/exe x\n", 19);
+    close(script);
+    script = open("script", O_RDONLY);
+    int plain = open("plain", O_CREAT | O_RDWR, 0644), here = open(".", O_RDONLY), path = open("/proc/self/exe", O_PATH);
+    IN_CHILD("by descriptor", SHOW(syscall(SYS_execveat, self, "", list, none, AT_EMPTY_PATH)));
+    IN_CHILD("that closes", SHOW(syscall(SYS_execveat, closing, "", list, none, AT_EMPTY_PATH)));
+    IN_CHILD("by path alone", SHOW(syscall(SYS_execveat, path, "", list, none, AT_EMPTY_PATH)));
+    IN_CHILD("by name", SHOW(syscall(SYS_execveat, here, "link", list, none, 0)));
+    SHOW(syscall(SYS_execveat, here, "link", list, none, AT_SYMLINK_NOFOLLOW));
+    SHOW(syscall(SYS_execveat, self, "", list, none, 0));
+    SHOW(syscall(SYS_execveat, here, "", list, none, AT_EMPTY_PATH));
+    SHOW(syscall(SYS_execveat, plain, "", list, none, AT_EMPTY_PATH));
+    SHOW(syscall(SYS_execveat, 99, "", list, none, AT_EMPTY_PATH));
+    SHOW(syscall(SYS_execveat, 99, "none", list, none, 0));
+    SHOW(syscall(SYS_execveat, self, "none", list, none, 0));
+    SHOW(syscall(SYS_execveat, here, "none", list, none, 0));
+    SHOW(syscall(SYS_execveat, self, "", list, none, AT_EMPTY_PATH | 1));
+    SHOW(syscall(SYS_execveat, self, bad_address, list, none, AT_EMPTY_PATH));
+    SHOW(syscall(SYS_execveat, self, "", bad_address, none, AT_EMPTY_PATH));
+    SHOW(syscall(SYS_execveat, self, "", list, bad_address, AT_EMPTY_PATH));
+    fcntl(script, F_SETFD, FD_CLOEXEC);
+    SHOW(syscall(SYS_execveat, script, "", list, none, AT_EMPTY_PATH));
 }
 
 static volatile int caught, code, value;
@@ -366,6 +389,31 @@ static void policies(void)
     SHOW(syscall(SYS_set_mempolicy, BIND, bad_address, 64));
     SHOW(syscall(SYS_set_mempolicy, DEFAULT, nodes, 64));
     SHOW(syscall(SYS_mbind, memory, 4096, DEFAULT, NULL, 0, 0));
+    SHOW(syscall(SYS_mbind, memory, 4096, INTERLEAVE, nodes, 64, 0));
+    SHOW(syscall(SYS_get_mempolicy, &mode, nodes, sizeof nodes * 8, memory, 2));
+    NUMBER(mode);
+    NUMBER(nodes[0]);
+    SHOW(syscall(SYS_get_mempolicy, &mode, nodes, sizeof nodes * 8, memory + 4096, 2));
+    NUMBER(mode);
+    NUMBER(nodes[0]);
+    SHOW(syscall(SYS_get_mempolicy, &mode, nodes, 8, memory, 2));
+    nodes[0] = 1;
+    SHOW(syscall(SYS_mbind, memory, 4096, PREFERRED | 0x8000, nodes, 64, 0));
+    SHOW(syscall(SYS_get_mempolicy, &mode, NULL, 0, memory, 2));
+    NUMBER(mode);
+    SHOW(syscall(SYS_mbind, memory, 4096, PREFERRED, NULL, 0, 0));
+    SHOW(syscall(SYS_get_mempolicy, &mode, NULL, 0, memory, 2));
+    NUMBER(mode);
+    SHOW(syscall(SYS_mbind, memory, 4096, PREFERRED | 0xc000, nodes, 64, 0));
+    SHOW(syscall(SYS_mbind, memory, 4096, PREFERRED | 0x2000, nodes, 64, 0));
+    SHOW(syscall(SYS_mbind, memory, 4096, PREFERRED | 0x8000, NULL, 0, 0));
+    nodes[0] = 3;
+    SHOW(syscall(SYS_mbind, memory, 4096, BIND, nodes, 64, 0));
+    nodes[0] = 2;
+    SHOW(syscall(SYS_mbind, memory, 4096, BIND, nodes, 64, 0));
+    nodes[0] = 1;
+    IN_CHILD("inherited", SHOW(syscall(SYS_set_mempolicy, INTERLEAVE, nodes, 64)); SHOW(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 1));
+             IN_CHILD("child", SHOW(syscall(SYS_get_mempolicy, &mode, nodes, sizeof nodes * 8, NULL, 0)); NUMBER(mode); NUMBER(nodes[0])));
     SHOW(syscall(SYS_mbind, memory, 4096, BIND, nodes, 64, 0));
     SHOW(syscall(SYS_mbind, memory + 1, 4096, BIND, nodes, 64, 0));
     SHOW(syscall(SYS_mbind, memory, 4096, BIND, nodes, 64, 16));
@@ -416,7 +464,6 @@ static void administration(void)
     SHOW(syscall(SYS_ioperm, 0x80, 1, 1));
     SHOW(syscall(SYS_sethostname, "x", 1));
     SHOW(syscall(SYS_setdomainname, "x", 1));
-    SHOW(syscall(SYS_quotactl, 0x80000100 | 0x800000, "/dev/none", 0, NULL));
     SHOW(syscall(SYS_syslog, 5, NULL, 0));
     SHOW(syscall(SYS_syslog, 99, NULL, 0));
     SHOW(syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, NULL));
@@ -430,6 +477,7 @@ static const struct test_case cases[] = {
     {"futex_vector", futex_vector},
     {"descriptors_of_others", descriptors_of_others},
     {"clones", clones},
+    {"execution_by_descriptor", execution_by_descriptor},
     {"queued_to_threads", queued_to_threads},
     {"processors", processors},
     {"messages", messages},

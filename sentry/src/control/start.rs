@@ -55,6 +55,7 @@ pub(super) fn process(
         cx: &user_cx,
         fs: &fs,
         path: path.as_bytes(),
+        path_closes: false,
         arguments,
         creds: &creds,
         limits: &limits,

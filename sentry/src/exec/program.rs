@@ -32,6 +32,8 @@ pub struct Program<'a> {
     pub fs: &'a Arc<FsContext>,
     /// Path of the program.
     pub path: &'a [u8],
+    /// No interpreter could open `path`: it leads by a descriptor that the call closes.
+    pub path_closes: bool,
     /// Argument and environment strings.
     pub arguments: Arguments,
     /// Credentials before the call.
@@ -92,17 +94,20 @@ pub fn is_executable(cx: &FsCx<'_>, fs: &Arc<FsContext>, path: &[u8]) -> bool {
 /// As [`load`], of a file that is open; `program.path` is what a script's interpreter is told.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`]; `ENOENT` for a script whose path closes.
 pub fn load_file(
     program: Program<'_>,
     mut file: Arc<OpenFile>,
     randomize: Randomize,
 ) -> Result<Loaded, Errno> {
-    let Program { cx, fs, path, mut arguments, creds, limits, budget } = program;
+    let Program { cx, fs, path, path_closes, mut arguments, creds, limits, budget } = program;
     let mut named = path.to_vec();
     let mut scripts = 0;
     while let Some(Script { interpreter, argument }) = script_of(cx, &file)? {
         scripts += 1;
+        if path_closes {
+            return Err(Errno::ENOENT);
+        }
         if scripts > SCRIPTS_MAX {
             return Err(Errno::ELOOP);
         }

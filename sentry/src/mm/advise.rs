@@ -242,6 +242,12 @@ impl Mm {
         self.state.lock().areas.find(at.get()).map(|(_, area)| area.perm)
     }
 
+    /// Properties of the area at `at`, `None` where nothing is mapped.
+    #[must_use]
+    pub fn flags_at(&self, at: UserAddr) -> Option<AreaFlags> {
+        self.state.lock().areas.find(at.get()).map(|(_, area)| area.flags)
+    }
+
     /// What makes the byte at `at` the same one for everybody who maps it: an identity of the shared file or memory, and the
     /// offset in it. `None` for private memory.
     #[must_use]

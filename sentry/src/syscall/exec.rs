@@ -63,6 +63,8 @@ fn execveat(
         cx: &fs_cx,
         fs: &fs,
         path: &name_of(dir, &path),
+        path_closes: is_by_descriptor(dir, &path)
+            && cx.files.entry(dir).is_ok_and(|entry| entry.close_on_exec),
         arguments,
         creds: &creds,
         limits: &process.limits,
@@ -89,9 +91,13 @@ fn open_at(cx: &Cx<'_>, fs_cx: &FsCx<'_>, dir: Fd, path: &[u8], flags: u32) -> R
     open::open_executable(fs_cx, &fs.root(), &start, path, follow)
 }
 
+fn is_by_descriptor(dir: Fd, path: &[u8]) -> bool {
+    dir.0 != AT_FDCWD && path.first() != Some(&b'/')
+}
+
 /// What a script's interpreter and `AT_EXECFN` are told.
 fn name_of(dir: Fd, path: &[u8]) -> Vec<u8> {
-    if dir.0 == AT_FDCWD || path.first() == Some(&b'/') {
+    if !is_by_descriptor(dir, path) {
         return path.to_vec();
     }
     let mut name = format!("/dev/fd/{}", dir.0).into_bytes();

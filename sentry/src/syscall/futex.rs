@@ -174,7 +174,7 @@ fn futex_waitv(
 ) -> SysResult {
     const SIZE_U32: u32 = 2;
     let count = usize::try_from(count).ok().filter(|count| (1..=128).contains(count)).ok_or(Errno::EINVAL)?;
-    if flags != 0 {
+    if flags != 0 || waiters.is_null() {
         return Err(Errno::EINVAL.into());
     }
     let clock = match clock {

@@ -1,85 +1,128 @@
-//! Memory policy: get_mempolicy, set_mempolicy, mbind, migrate_pages, move_pages. The machine has one node, number 0.
+//! Memory policy: get_mempolicy, set_mempolicy, mbind, migrate_pages. The machine has one node, number 0.
 
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, SysResult};
 use crate::abi::Errno;
+use crate::mm::{Advice, AreaFlags};
+use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
+use bitflags::bitflags;
+use core::sync::atomic::Ordering;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row!(
-        237,
-        "mbind",
-        6,
-        mbind,
-        Restart::Never,
-        Support::Partial("one node: policies are checked, not kept")
-    ),
-    row!(238, "set_mempolicy", 3, set_mempolicy, Restart::Never, Support::Partial("one node: not kept")),
-    row!(
-        239,
-        "get_mempolicy",
-        5,
-        get_mempolicy,
-        Restart::Never,
-        Support::Partial("one node: always the default")
-    ),
+    row!(237, "mbind", 6, mbind, Restart::Never, Support::Partial(ONE_NODE)),
+    row!(238, "set_mempolicy", 3, set_mempolicy, Restart::Never, Support::Partial(ONE_NODE)),
+    row!(239, "get_mempolicy", 5, get_mempolicy, Restart::Never, Support::Full),
     row!(256, "migrate_pages", 4, migrate_pages, Restart::Never, Support::Partial("one node: nothing moves")),
 ];
 
-/// `MPOL_DEFAULT` to `MPOL_WEIGHTED_INTERLEAVE`.
-const MODES: u32 = 7;
-/// `MPOL_F_STATIC_NODES`, `MPOL_F_RELATIVE_NODES`, `MPOL_F_NUMA_BALANCING`.
-const MODE_FLAGS: u32 = 0xe000;
+const ONE_NODE: &str = "policies are kept and told; there is one node, so they change nothing";
+
+bitflags! {
+    /// A policy, as a task and an area keep it: mode, flags and whether node 0 is named; 0 is the default policy.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    struct Policy: u32 {
+        const MODE = 7;
+        /// `MPOL_F_NUMA_BALANCING`, `MPOL_F_RELATIVE_NODES`, `MPOL_F_STATIC_NODES`.
+        const BALANCING = 8;
+        const RELATIVE = 0x10;
+        const STATIC = 0x20;
+        const HAS_NODE = 0x40;
+    }
+}
+
+/// `MPOL_DEFAULT` to `MPOL_PREFERRED_MANY`.
+const MODES: u32 = 6;
+const DEFAULT: u32 = 0;
+const PREFERRED: u32 = 1;
+const BIND: u32 = 2;
+const INTERLEAVE: u32 = 3;
+const LOCAL: u32 = 4;
+/// Where the flags of a mode begin, for programs and in a [`Policy`].
+const FLAGS_SHIFT: u32 = 13;
+const KEPT_SHIFT: u32 = 3;
+const MODE_FLAGS: u32 = 7 << FLAGS_SHIFT;
+/// Where a policy is in [`AreaFlags::POLICY`].
+const AREA_SHIFT: u32 = 16;
 /// `MPOL_F_NODE`, `MPOL_F_ADDR`, `MPOL_F_MEMS_ALLOWED`.
 const NODE: u32 = 1;
 const ADDR: u32 = 2;
 const MEMS_ALLOWED: u32 = 4;
-/// Most bits of a node mask (Linux: a page of them).
+/// Most bits of a node mask (Linux: a page of them), and nodes that there could be (Debian's `CONFIG_NODES_SHIFT`).
 const MAX_BITS: u64 = 4096 * 8;
+const MAX_NODES: u64 = 1024;
 
-/// Checks mode and nodes of a policy.
-fn check(cx: &Cx<'_>, mode: u32, nodes: UserPtr<u64>, bits: u64) -> Result<(), Errno> {
-    let plain = mode & !MODE_FLAGS;
-    if plain >= MODES {
-        return Err(Errno::EINVAL);
+impl Policy {
+    fn mode(self) -> u32 {
+        (self & Self::MODE).bits()
     }
+
+    /// As programs are told: mode and its flags.
+    fn told(self) -> i32 {
+        let flags = (self & (Self::BALANCING | Self::RELATIVE | Self::STATIC)).bits();
+        i32::try_from(self.mode() | flags >> KEPT_SHIFT << FLAGS_SHIFT).unwrap_or(0)
+    }
+}
+
+/// Nodes of a mask: whether 0 is among them, and whether any is.
+struct Nodes {
+    has_first: bool,
+    has_any: bool,
+}
+
+fn read_nodes(cx: &Cx<'_>, nodes: UserPtr<u64>, bits: u64) -> Result<Nodes, Errno> {
     // Linux counts one bit less than it is told.
-    let bits = bits.saturating_sub(1);
+    let bits = bits.wrapping_sub(1);
+    let mut found = Nodes { has_first: false, has_any: false };
+    if bits == 0 || nodes.is_null() {
+        return Ok(found);
+    }
     if bits > MAX_BITS {
         return Err(Errno::EINVAL);
     }
-    let mut named = [0u64; 2];
-    if !nodes.is_null() {
-        for word in 0..usize::try_from(bits.div_ceil(64)).unwrap_or(0) {
-            let mut value = cx.user().read(nodes.element(word)?)?;
-            let left = bits - word as u64 * 64;
-            if left < 64 {
-                value &= (1 << left) - 1;
-            }
-            let [first, others] = &mut named;
-            if word == 0 {
-                *first = value;
-            } else {
-                *others |= value;
-            }
+    for word in 0..bits.div_ceil(64) {
+        let place = nodes.element(usize::try_from(word).map_err(|_| Errno::EINVAL)?)?;
+        let left = bits - word * 64;
+        let mask = if left < 64 { (1 << left) - 1 } else { u64::MAX };
+        let value = cx.user().read(place)? & mask;
+        if value != 0 && word * 64 >= MAX_NODES {
+            return Err(Errno::EINVAL);
         }
+        found.has_first |= word == 0 && value & 1 != 0;
+        found.has_any |= value != 0;
     }
-    let [first, others] = named;
-    if first & !1 != 0 || others != 0 {
+    Ok(found)
+}
+
+/// The policy that a program asks for.
+fn policy(cx: &Cx<'_>, mode: u32, nodes: UserPtr<u64>, bits: u64) -> Result<Policy, Errno> {
+    let (plain, flags) = (mode & !MODE_FLAGS, mode & MODE_FLAGS);
+    let kept = Policy::from_bits_truncate(flags >> FLAGS_SHIFT << KEPT_SHIFT);
+    if plain >= MODES
+        || kept.contains(Policy::RELATIVE | Policy::STATIC)
+        || (kept.contains(Policy::BALANCING) && plain != BIND)
+    {
         return Err(Errno::EINVAL);
     }
-    // Default and local take no nodes, preferred may, the others must.
-    let allowed = match plain {
-        0 | 4 => first == 0,
-        1 => true,
-        _ => first != 0,
-    };
-    if allowed { Ok(()) } else { Err(Errno::EINVAL) }
+    let nodes = read_nodes(cx, nodes, bits)?;
+    let is_placed = kept.intersects(Policy::RELATIVE | Policy::STATIC);
+    let with = |mode| Policy::from_bits_truncate(mode) | kept;
+    match plain {
+        DEFAULT | LOCAL if nodes.has_any => Err(Errno::EINVAL),
+        DEFAULT => Ok(Policy::empty()),
+        LOCAL | PREFERRED if !nodes.has_any && is_placed => Err(Errno::EINVAL),
+        LOCAL => Ok(with(LOCAL)),
+        PREFERRED if !nodes.has_any => Ok(with(LOCAL)),
+        // Relative nodes are folded onto those that there are.
+        _ if nodes.has_first || (nodes.has_any && kept.contains(Policy::RELATIVE)) => Ok(with(plain) | Policy::HAS_NODE),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn set_mempolicy(cx: &mut Cx<'_>, mode: u32, nodes: UserPtr<u64>, bits: u64) -> SysResult {
-    check(cx, mode, nodes, bits)?;
+    let policy = policy(cx, mode, nodes, bits)?;
+    cx.task.memory_policy.store(policy.bits(), Ordering::Relaxed);
     Ok(0)
 }
 
@@ -92,11 +135,17 @@ fn mbind(
     bits: u64,
     flags: u32,
 ) -> SysResult {
+    const MOVE_ALL: u32 = 4;
+    let policy = policy(cx, mode, nodes, bits)?;
     if flags & !7 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    check(cx, mode, nodes, bits)?;
-    cx.mm.advise(cx.sleeper, addr, len, crate::mm::Advice::Nothing).map_err(|errno| match errno {
+    if flags & MOVE_ALL != 0 && !cx.task.creds().has(Capability::SysNice) {
+        return Err(Errno::EPERM.into());
+    }
+    let set = AreaFlags::from_bits_truncate(policy.bits() << AREA_SHIFT);
+    let advice = Advice::Flags { set, clear: AreaFlags::POLICY };
+    cx.mm.advise(cx.sleeper, addr, len, advice).map_err(|errno| match errno {
         Errno::ENOMEM => Errno::EFAULT,
         other => other,
     })?;
@@ -111,29 +160,48 @@ fn get_mempolicy(
     addr: UserAddr,
     flags: u32,
 ) -> SysResult {
-    let asked = flags & (NODE | ADDR | MEMS_ALLOWED);
-    if asked != flags || (flags & MEMS_ALLOWED != 0 && flags != MEMS_ALLOWED) || bits > MAX_BITS {
+    // Linux: less room than there are nodes is refused.
+    if (!nodes.is_null() && bits == 0) || flags & !(NODE | ADDR | MEMS_ALLOWED) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if flags & ADDR == 0 && !addr.is_null() {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags & ADDR != 0 && cx.mm.perm_at(addr).is_none() {
-        return Err(Errno::EFAULT.into());
-    }
-    if flags & (NODE | ADDR) == NODE {
-        // The next node of an interleaving policy, which there is none of.
-        return Err(Errno::EINVAL.into());
-    }
-    cx.user().write_if(mode, &0)?;
-    if !nodes.is_null() {
-        if bits == 0 {
+    if flags & MEMS_ALLOWED != 0 {
+        if flags & (NODE | ADDR) != 0 {
             return Err(Errno::EINVAL.into());
         }
-        for word in 0..usize::try_from(bits.div_ceil(64)).unwrap_or(0) {
-            let value = u64::from(word == 0 && flags & MEMS_ALLOWED != 0);
-            cx.user().write(nodes.element(word)?, &value)?;
-        }
+        cx.user().write_if(mode, &0)?;
+        return write_nodes(cx, nodes, bits, true);
+    }
+    let policy = if flags & ADDR != 0 {
+        let area = cx.mm.flags_at(addr).ok_or(Errno::EFAULT)?;
+        Policy::from_bits_truncate((area & AreaFlags::POLICY).bits() >> AREA_SHIFT)
+    } else if addr.is_null() {
+        Policy::from_bits_truncate(cx.task.memory_policy.load(Ordering::Relaxed))
+    } else {
+        return Err(Errno::EINVAL.into());
+    };
+    let told = match flags & (NODE | ADDR) {
+        // The node of the page, and the next one of an interleaving policy.
+        both if both == NODE | ADDR => 0,
+        NODE if policy.mode() == INTERLEAVE => 0,
+        NODE => return Err(Errno::EINVAL.into()),
+        _ => policy.told(),
+    };
+    cx.user().write_if(mode, &told)?;
+    write_nodes(cx, nodes, bits, policy.contains(Policy::HAS_NODE))
+}
+
+/// Writes a mask of `bits` bits, of which the first may be set.
+fn write_nodes(cx: &Cx<'_>, nodes: UserPtr<u64>, bits: u64, has_first: bool) -> SysResult {
+    if nodes.is_null() {
+        return Ok(0);
+    }
+    let words = bits.saturating_sub(1).div_ceil(64);
+    if words > MAX_BITS / 64 {
+        return Err(Errno::EINVAL.into());
+    }
+    for word in 0..words {
+        let place = nodes.element(usize::try_from(word).map_err(|_| Errno::EINVAL)?)?;
+        cx.user().write(place, &u64::from(word == 0 && has_first))?;
     }
     Ok(0)
 }
@@ -142,7 +210,7 @@ fn migrate_pages(cx: &mut Cx<'_>, pid: u32, bits: u64, from: UserPtr<u64>, to: U
     if pid != 0 && cx.task.container().process(pid).is_none() {
         return Err(Errno::ESRCH.into());
     }
-    check(cx, 1, from, bits)?;
-    check(cx, 1, to, bits)?;
+    read_nodes(cx, from, bits)?;
+    read_nodes(cx, to, bits)?;
     Ok(0)
 }

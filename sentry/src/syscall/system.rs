@@ -144,6 +144,10 @@ fn syslog(cx: &mut Cx<'_>, kind: u32, to: UserAddr, len: i32) -> SysResult {
     const READ_ALL: u32 = 3;
     const SIZE_UNREAD: u32 = 9;
     const SIZE_BUFFER: u32 = 10;
+    // Linux looks at the permission before the number; reading everything is open to all (`dmesg_restrict` is 0).
+    if !matches!(kind, READ_ALL | SIZE_BUFFER) && !cx.task.creds().has(Capability::Syslog) {
+        return Err(Errno::EPERM.into());
+    }
     match kind {
         // Opening and closing the log do nothing.
         0 | 1 => Ok(0),

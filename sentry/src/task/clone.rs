@@ -260,6 +260,7 @@ fn inherit(parent: &Task, child: &Task, keeps_alt_stack: bool) {
     *child.schedule.lock() = schedule;
     child.nice.store(nice, Ordering::Relaxed);
     child.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.memory_policy.store(parent.memory_policy.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 

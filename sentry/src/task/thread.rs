@@ -151,6 +151,8 @@ pub struct Task {
     pub schedule: SpinLock<Schedule>,
     /// Slack of timers in ns (`PR_SET_TIMERSLACK`).
     pub timer_slack_ns: AtomicU64,
+    /// Memory policy (set_mempolicy(2)); the bits are those of the system call's module.
+    pub memory_policy: AtomicU32,
     /// personality(2).
     pub personality: AtomicU32,
     /// Its user had too many tasks when it became that user: execve fails while that is so (`RLIMIT_NPROC`).
@@ -198,6 +200,7 @@ impl Task {
             call_hooks: AtomicU32::new(0),
             schedule: SpinLock::new(PART_LEVEL, Schedule::default()),
             timer_slack_ns: AtomicU64::new(50_000),
+            memory_policy: AtomicU32::new(0),
             personality: AtomicU32::new(0),
             too_many_tasks: AtomicBool::new(false),
         }
