@@ -212,19 +212,18 @@ impl Mm {
         state.areas.overlapping(from, to).any(|(_, area)| area.flags.contains(AreaFlags::LOCKED))
     }
 
-    /// Which pages of `count` from `addr` on are in memory, one byte each (mincore(2)).
+    /// Which pages of `count` from `addr` on are in memory, one byte each, up to the first that is not mapped (mincore(2)).
     ///
     /// # Errors
-    /// `ENOMEM` when part of the range is not mapped.
+    /// `ENOMEM` when that is the first page.
     pub fn in_core(&self, addr: UserAddr, count: usize) -> Result<Vec<u8>, Errno> {
         let mut resident = vec![0; count];
         let (from, to) = range_of(addr, (count as u64) << 12, Errno::ENOMEM)?;
         let state = self.state.lock();
-        if !state.areas.covers(from, to) {
-            return Err(Errno::ENOMEM);
-        }
+        let mut mapped = 0;
         for (at, byte) in (from..to).step_by(4096).zip(&mut resident) {
-            let Some((start, area)) = state.areas.find(at) else { continue };
+            let Some((start, area)) = state.areas.find(at) else { break };
+            mapped += 1;
             let private = !area.source.is_shared() && state.index.get(at >> 12).is_some();
             let cached = || {
                 let file = area.source.file()?;
@@ -233,6 +232,10 @@ impl Mm {
             };
             *byte = u8::from(private || cached().unwrap_or(matches!(area.source, Source::Frames(_))));
         }
+        if mapped == 0 && count > 0 {
+            return Err(Errno::ENOMEM);
+        }
+        resident.truncate(mapped);
         Ok(resident)
     }
 

@@ -149,13 +149,13 @@ fn utimensat(
     flags: u32,
 ) -> SysResult {
     let times = match times.non_null() {
-        None => [SetTime::Now; 2],
+        None => [Ok(SetTime::Now); 2],
         Some(times) => {
             let [atime, mtime] = cx.user().read(times)?;
-            [set_time(&atime)?, set_time(&mtime)?]
+            [set_time(&atime), set_time(&mtime)]
         }
     };
-    if times == [SetTime::Leave; 2] {
+    if times == [Ok(SetTime::Leave); 2] {
         return Ok(0);
     }
     let scope = Scope::new(cx);
@@ -171,7 +171,9 @@ fn utimensat(
         let path = read_path(cx, path)?;
         scope.find_target(cx, dir, &path, flags, Empty::by(flags))?
     };
-    set_times(cx, &scope, &target, times)
+    // The file is looked for before the times are looked at.
+    let [atime, mtime] = times;
+    set_times(cx, &scope, &target, [atime?, mtime?])
 }
 
 /// Times in seconds and microseconds.
@@ -266,15 +268,33 @@ fn ftruncate(cx: &mut Cx<'_>, fd: Fd, size: i64) -> SysResult {
     Ok(0)
 }
 
+/// Whether Linux knows the mode at all; what a file cannot do comes after what the file is.
+fn check_allocation(mode: u32) -> Result<(), Errno> {
+    const KEEP_SIZE: u32 = 1;
+    const PUNCH_HOLE: u32 = 2;
+    const COLLAPSE: u32 = 8;
+    const ZERO: u32 = 0x10;
+    const INSERT: u32 = 0x20;
+    const UNSHARE: u32 = 0x40;
+    let known = KEEP_SIZE | PUNCH_HOLE | COLLAPSE | ZERO | INSERT | UNSHARE;
+    let punches = mode & PUNCH_HOLE != 0;
+    if mode & !known != 0 || (punches && (mode & ZERO != 0 || mode & KEEP_SIZE == 0)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let alone = |bit: u32, with: u32| mode & bit != 0 && mode & !(bit | with) != 0;
+    if alone(COLLAPSE, 0) || alone(INSERT, 0) || alone(UNSHARE, KEEP_SIZE) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysResult {
     let file = descriptor::file(cx, fd)?;
     let (offset, len) = match (u64::try_from(offset), u64::try_from(len)) {
         (Ok(offset), Ok(len)) if len > 0 => (offset, len),
         _ => return Err(Errno::EINVAL.into()),
     };
-    if !io::is_allocation(mode) {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
+    check_allocation(mode)?;
     if !file.is_writable() {
         return Err(Errno::EBADF.into());
     }
@@ -291,6 +311,9 @@ fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysRe
     }
     let scope = Scope::new(cx);
     let end = offset.checked_add(len).filter(|end| *end <= io::SIZE_MAX).ok_or(Errno::EFBIG)?;
+    if !io::is_allocation(mode) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     if end > descriptor::file_size_limit(cx) {
         descriptor::raise_file_size(cx);
         return Err(Errno::EFBIG.into());
@@ -354,7 +377,12 @@ fn sync_file_range(cx: &mut Cx<'_>, fd: Fd, offset: i64, len: i64, flags: u32) -
 
 fn fadvise(cx: &mut Cx<'_>, fd: Fd, _offset: i64, len: i64, advice: u32) -> SysResult {
     let file = descriptor::file(cx, fd)?;
-    if matches!(file.body(), FileBody::Stream(..)) && file.node().is_none() {
+    let is_fifo = match file.body() {
+        FileBody::Stream(_, Some(node)) => matches!(node.kind, NodeKind::Fifo),
+        FileBody::Stream(stream, None) => crate::fs::pipe::is_end(&**stream),
+        _ => false,
+    };
+    if is_fifo {
         return Err(Errno::ESPIPE.into());
     }
     if len < 0 || advice > 5 {

@@ -316,16 +316,17 @@ const VERSION_3: u32 = 0x2008_0522;
 
 /// Reads the header; how many data structures follow.
 fn cap_header(cx: &Cx<'_>, header: UserPtr<CapHeader>) -> Result<(CapHeader, usize), Errno> {
-    let mut found = cx.user().read(header)?;
-    match found.version {
-        VERSION_1 => Ok((found, 1)),
-        VERSION_2 | VERSION_3 => Ok((found, 2)),
+    // The version comes first and is all that is written.
+    let version = UserPtr::<u32>::new(header.addr());
+    let count = match cx.user().read(version)? {
+        VERSION_1 => 1,
+        VERSION_2 | VERSION_3 => 2,
         _ => {
-            found.version = VERSION_3;
-            cx.user().write(header, &found)?;
-            Err(Errno::EINVAL)
+            cx.user().write(version, &VERSION_3)?;
+            return Err(Errno::EINVAL);
         }
-    }
+    };
+    Ok((cx.user().read(header)?, count))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the halves of a set")]

@@ -137,12 +137,17 @@ fn link(cx: &mut Cx<'_>, path: UserAddr, new: UserAddr) -> SysResult {
 }
 
 fn renameat2(cx: &mut Cx<'_>, from: Fd, path: UserAddr, to: Fd, new: UserAddr, flags: u32) -> SysResult {
-    if flags & !(names::NOREPLACE | names::EXCHANGE | names::WHITEOUT) != 0 {
+    let replaces_none = flags & (names::NOREPLACE | names::WHITEOUT) != 0;
+    if flags & !(names::NOREPLACE | names::EXCHANGE | names::WHITEOUT) != 0
+        || (replaces_none && flags & names::EXCHANGE != 0)
+    {
         return Err(Errno::EINVAL.into());
     }
-    let (path, new) = (read_path(cx, path)?, read_path(cx, new)?);
     let scope = Scope::new(cx);
+    // What is wrong with the old name is told before what is wrong with the new one.
+    let path = read_path(cx, path)?;
     let (dir, last, tail) = scope.find_parent(cx, from, &path)?;
+    let new = read_path(cx, new)?;
     let (new_dir, new_last, new_tail) = scope.find_parent(cx, to, &new)?;
     let from = Side { dir: &dir, last: &last, tail };
     let to = Side { dir: &new_dir, last: &new_last, tail: new_tail };

@@ -5,7 +5,9 @@ use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::time::Timespec;
+use crate::fs::FileBody;
 use crate::fs::epoll::{self, Epoll, Interest};
+use crate::fs::stream::StreamKind;
 use crate::user::UserPtr;
 
 /// The family's rows.
@@ -47,7 +49,10 @@ fn epoll_ctl(cx: &mut Cx<'_>, epfd: Fd, operation: i32, fd: Fd, event: UserPtr<R
     };
     let instance = descriptor::file(cx, epfd)?;
     let file = descriptor::file(cx, fd)?;
-    if !matches!(file.body(), crate::fs::FileBody::Stream(..)) {
+    // Memory devices have nothing to wait for either.
+    let is_awaitable =
+        matches!(file.body(), FileBody::Stream(..)) && file.stream_kind() != StreamKind::Memory;
+    if !is_awaitable {
         return Err(Errno::EPERM.into());
     }
     let instance = epoll::of(&instance)?;

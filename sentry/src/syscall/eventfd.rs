@@ -77,10 +77,11 @@ fn timerfd_settime(
 ) -> SysResult {
     const ABSOLUTE: u32 = 1;
     const CANCEL_ON_SET: u32 = 2;
+    let new = cx.user().read(new)?;
     if flags & !(ABSOLUTE | CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let new = cx.user().read(new)?;
+    (new.value.to_ns()?, new.interval.to_ns()?);
     let first = if flags & ABSOLUTE != 0 { First::Absolute } else { First::Relative };
     let file = descriptor::file(cx, fd)?;
     let before = with_timer(&file, |timer| timer.set(cx.sleeper, first, &new))?;
@@ -100,10 +101,13 @@ fn signalfd(cx: &mut Cx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize) -> SysResu
 }
 
 fn signalfd4(cx: &mut Cx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize, flags: u32) -> SysResult {
-    if size != 8 || flags & !(CLOEXEC | NONBLOCK) != 0 {
+    if size != 8 {
         return Err(Errno::EINVAL.into());
     }
     let set = SigSet(cx.user().read(mask)?).without(SigSet::UNBLOCKABLE).0;
+    if flags & !(CLOEXEC | NONBLOCK) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     if fd.0 == -1 {
         let stream = SignalFd::new(TaskPending::new(cx.task), set);
         return descriptor::number(descriptor::install(cx, stream, flags | READ_WRITE)?);

@@ -39,9 +39,6 @@ fn execveat(
     envp: UserPtr<u64>,
     flags: u32,
 ) -> SysResult {
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
     let task = cx.task;
     if task.too_many_tasks.load(Ordering::Relaxed) {
         let limit = task.rlimit(Resource::Nproc).saturating_add(1);
@@ -51,13 +48,20 @@ fn execveat(
         task.too_many_tasks.store(false, Ordering::Relaxed);
     }
     let path = cx.user().read_cstr(path, PATH_MAX, Errno::ENAMETOOLONG)?;
+    if path.is_empty() && flags & AT_EMPTY_PATH == 0 {
+        return Err(Errno::ENOENT.into());
+    }
     let (creds, fs) = (task.creds(), task.fs());
     let process = task.process();
     let fs_cx = FsCx { sleeper: cx.sleeper, interrupt: &**task, creds: &creds, caller: task.caller() };
-    let file = open_at(cx, &fs_cx, dir, &path, flags)?;
     let budget = task.container().budget.clone();
     let stack = process.limits.soft(Resource::Stack);
+    // The strings are taken before the flags are looked at and the file is looked for.
     let arguments = Arguments::read_user(&cx.user(), argv, envp, &budget, stack)?;
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = open_at(cx, &fs_cx, dir, &path, flags)?;
     let fixed = task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE != 0;
     let program = Program {
         cx: &fs_cx,

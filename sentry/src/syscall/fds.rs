@@ -312,13 +312,18 @@ fn flock(cx: &mut Cx<'_>, fd: Fd, operation: u32) -> SysResult {
     const EXCLUSIVE: u32 = 2;
     const NONBLOCK: u32 = 4;
     const UNLOCK: u32 = 8;
-    let file = descriptor::file(cx, fd)?;
+    // Mandatory share modes: Linux takes them, does nothing and says so in its log.
+    const MANDATORY: u32 = 32;
+    if operation & MANDATORY != 0 {
+        return Ok(0);
+    }
     let mode = match operation & !NONBLOCK {
         SHARED => Some(Mode::Shared),
         EXCLUSIVE => Some(Mode::Exclusive),
         UNLOCK => None,
         _ => return Err(Errno::EINVAL.into()),
     };
+    let file = descriptor::file(cx, fd)?;
     let Some(node) = file.node() else { return Ok(0) };
     let waiter = cx.waiter();
     let wait = if operation & NONBLOCK != 0 { Wait::No } else { Wait::For(&waiter) };

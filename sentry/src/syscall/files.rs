@@ -72,7 +72,22 @@ pub(super) fn resolve(cx: &Cx<'_>, fault: UserFault) -> Result<(), Errno> {
 }
 
 pub(super) fn slice(addr: UserAddr, len: usize) -> Result<UserSlice, Errno> {
-    UserSlice::new(addr, len.min(BYTES_MAX))
+    let whole = UserSlice::new(addr, len)?;
+    Ok(UserSlice { len: len.min(BYTES_MAX), ..whole })
+}
+
+/// The piece of a read or write, whose end must be an offset as well.
+fn piece(at: At, addr: UserAddr, len: usize) -> Result<[UserSlice; 1], Errno> {
+    let slice = slice(addr, len)?;
+    if let At::Offset(offset) = at {
+        offset.checked_add(len as u64).and_then(|end| i64::try_from(end).ok()).ok_or(Errno::EINVAL)?;
+    }
+    Ok([slice])
+}
+
+/// Pieces whose length is nothing are nothing to do, whatever the file is.
+fn is_empty(slices: &[UserSlice]) -> bool {
+    slices.iter().all(|slice| slice.len == 0)
 }
 
 /// The pieces of a readv or writev.
@@ -402,54 +417,87 @@ pub(super) fn writable(cx: &Cx<'_>, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
     if file.is_writable() { Ok(file) } else { Err(Errno::EBADF) }
 }
 
+fn can_read(file: &OpenFile) -> Result<(), Errno> {
+    if file.is_readable() { Ok(()) } else { Err(Errno::EBADF) }
+}
+
+fn can_write(file: &OpenFile) -> Result<(), Errno> {
+    if file.is_writable() { Ok(()) } else { Err(Errno::EBADF) }
+}
+
 fn read(cx: &mut Cx<'_>, fd: Fd, to: UserAddr, len: usize) -> SysResult {
-    let file = readable(cx, fd)?;
-    read_into(cx, &file, At::Position, &[slice(to, len)?])
+    let file = cx.files.get(fd)?;
+    can_read(&file)?;
+    read_into(cx, &file, At::Position, &piece(At::Position, to, len)?)
 }
 
 fn write(cx: &mut Cx<'_>, fd: Fd, from: UserAddr, len: usize) -> SysResult {
-    let file = writable(cx, fd)?;
-    write_from(cx, &file, At::Position, &[slice(from, len)?])
+    let file = cx.files.get(fd)?;
+    can_write(&file)?;
+    write_from(cx, &file, At::Position, &piece(At::Position, from, len)?)
 }
 
 fn pread(cx: &mut Cx<'_>, fd: Fd, to: UserAddr, len: usize, offset: i64) -> SysResult {
     let at = At::offset(offset)?;
     let file = cx.files.get(fd)?;
     check_offset(&file, at)?;
-    let file = readable(cx, fd)?;
-    read_into(cx, &file, at, &[slice(to, len)?])
+    can_read(&file)?;
+    read_into(cx, &file, at, &piece(at, to, len)?)
 }
 
 fn pwrite(cx: &mut Cx<'_>, fd: Fd, from: UserAddr, len: usize, offset: i64) -> SysResult {
     let at = At::offset(offset)?;
     let file = cx.files.get(fd)?;
     check_offset(&file, at)?;
-    let file = writable(cx, fd)?;
-    write_from(cx, &file, at, &[slice(from, len)?])
+    can_write(&file)?;
+    write_from(cx, &file, at, &piece(at, from, len)?)
 }
 
 fn readv(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize) -> SysResult {
-    let file = readable(cx, fd)?;
-    read_into(cx, &file, At::Position, &slices(cx, vector, count)?)
+    read_pieces(cx, fd, vector, count, At::Position, 0)
 }
 
 fn writev(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize) -> SysResult {
-    let file = writable(cx, fd)?;
-    write_from(cx, &file, At::Position, &slices(cx, vector, count)?)
+    write_pieces(cx, fd, vector, count, At::Position, 0)
 }
 
 fn preadv(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, offset: i64) -> SysResult {
-    let at = At::offset(offset)?;
-    let file = readable(cx, fd)?;
-    check_offset(&file, at)?;
-    read_into(cx, &file, at, &slices(cx, vector, count)?)
+    read_pieces(cx, fd, vector, count, At::offset(offset)?, 0)
 }
 
 fn pwritev(cx: &mut Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, offset: i64) -> SysResult {
-    let at = At::offset(offset)?;
-    let file = writable(cx, fd)?;
+    write_pieces(cx, fd, vector, count, At::offset(offset)?, 0)
+}
+
+/// The pieces are looked at before what the file was opened for.
+fn read_pieces(cx: &Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, at: At, flags: u32) -> SysResult {
+    let file = cx.files.get(fd)?;
+    if file.is_path() {
+        return Err(Errno::EBADF.into());
+    }
     check_offset(&file, at)?;
-    write_from(cx, &file, at, &slices(cx, vector, count)?)
+    let slices = slices(cx, vector, count)?;
+    can_read(&file)?;
+    if is_empty(&slices) {
+        return Ok(0);
+    }
+    check_flags(flags)?;
+    read_into(cx, &file, at, &slices)
+}
+
+fn write_pieces(cx: &Cx<'_>, fd: Fd, vector: UserPtr<Iovec>, count: usize, at: At, flags: u32) -> SysResult {
+    let file = cx.files.get(fd)?;
+    if file.is_path() {
+        return Err(Errno::EBADF.into());
+    }
+    check_offset(&file, at)?;
+    let slices = slices(cx, vector, count)?;
+    can_write(&file)?;
+    if is_empty(&slices) {
+        return Ok(0);
+    }
+    check_flags(flags)?;
+    write_flagged(cx, &file, at, &slices, flags)
 }
 
 /// Refuses `RWF_*` that are not there.
@@ -475,12 +523,7 @@ fn preadv2(
     _high: u64,
     flags: u32,
 ) -> SysResult {
-    let at = at_or_position(offset)?;
-    let file = readable(cx, fd)?;
-    check_offset(&file, at)?;
-    let slices = slices(cx, vector, count)?;
-    check_flags(flags)?;
-    read_into(cx, &file, at, &slices)
+    read_pieces(cx, fd, vector, count, at_or_position(offset)?, flags)
 }
 
 fn pwritev2(
@@ -492,12 +535,7 @@ fn pwritev2(
     _high: u64,
     flags: u32,
 ) -> SysResult {
-    let at = at_or_position(offset)?;
-    let file = writable(cx, fd)?;
-    check_offset(&file, at)?;
-    let slices = slices(cx, vector, count)?;
-    check_flags(flags)?;
-    write_flagged(cx, &file, at, &slices, flags)
+    write_pieces(cx, fd, vector, count, at_or_position(offset)?, flags)
 }
 
 /// Writes as `RWF_*` say.

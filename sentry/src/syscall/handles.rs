@@ -68,11 +68,6 @@ fn name_to_handle_at(
 
 fn open_by_handle_at(cx: &mut Cx<'_>, mount: Fd, from: UserPtr<[u32; 2]>, flags: u32) -> SysResult {
     let scope = Scope::for_open(cx);
-    let at: Path = if mount.0 == AT_FDCWD {
-        scope.fs.cwd()
-    } else {
-        cx.files.get(mount)?.path().cloned().ok_or(Errno::ESTALE)?
-    };
     if !scope.creds.has(Capability::DacReadSearch) {
         return Err(Errno::EPERM.into());
     }
@@ -82,6 +77,11 @@ fn open_by_handle_at(cx: &mut Cx<'_>, mount: Fd, from: UserPtr<[u32; 2]>, flags:
     }
     let mut handle = alloc::vec![0; len as usize];
     cx.user().read_bytes(from.addr().checked_add(HEADER).ok_or(Errno::EFAULT)?, &mut handle)?;
+    let at: Path = if mount.0 == AT_FDCWD {
+        scope.fs.cwd()
+    } else {
+        cx.files.get(mount)?.path().cloned().ok_or(Errno::ESTALE)?
+    };
     if kind.cast_signed() != KIND || handle.len() != 12 {
         return Err(Errno::ESTALE.into());
     }

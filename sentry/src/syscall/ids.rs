@@ -55,7 +55,8 @@ fn setpgid(cx: &mut Cx<'_>, pid: i32, group: i32) -> SysResult {
         Ok(number) => Ok(number),
         Err(_) => Err(Errno::EINVAL),
     };
-    let group_given = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
+    // A negative process becomes its own group, and that is looked at first.
+    let group_given = u32::try_from(if group == 0 { pid } else { group }).map_err(|_| Errno::EINVAL)?;
     let pid = number(pid, own).map_err(|_| Errno::ESRCH)?;
     let group = if group_given == 0 { pid } else { group_given };
     let mut tree = cx.task.container().tree();

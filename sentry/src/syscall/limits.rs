@@ -89,10 +89,10 @@ fn prlimit64(
     new: UserPtr<UserLimit>,
     old: UserPtr<UserLimit>,
 ) -> SysResult {
+    let new = new.non_null().map(|new| cx.user().read(new)).transpose()?;
     let target = target(cx, pid)?;
     let before = get(&target, resource)?;
-    if let Some(new) = new.non_null() {
-        let new = cx.user().read(new)?;
+    if let Some(new) = new {
         set(cx, &target, resource, new)?;
     }
     cx.user().write_if(old, &before)?;

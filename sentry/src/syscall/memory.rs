@@ -17,6 +17,7 @@ use crate::security::Capability;
 use crate::task::pidfd::PidFd;
 use crate::user::{UserAddr, UserPtr};
 use alloc::sync::Arc;
+use chitin_proto::layout::USER_END;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -118,6 +119,10 @@ fn mmap(cx: &mut Cx<'_>, addr: UserAddr, len: u64, prot: u32, flags: u32, fd: Fd
     }
     if file.is_some() && flags & MAP_HUGETLB != 0 || len == 0 {
         return Err(Errno::EINVAL.into());
+    }
+    // Room is looked for before the kind of mapping is looked at.
+    if len > USER_END {
+        return Err(Errno::ENOMEM.into());
     }
     let known = kind == MAP_SHARED || kind == MAP_PRIVATE || (kind == MAP_SHARED_VALIDATE && !anonymous);
     if !known {
@@ -377,6 +382,13 @@ fn msync(cx: &mut Cx<'_>, addr: UserAddr, len: u64, flags: u32) -> SysResult {
     if flags & !(ASYNC | INVALIDATE | SYNC) != 0 || flags & (ASYNC | SYNC) == ASYNC | SYNC {
         return Err(Errno::EINVAL.into());
     }
+    if !addr.is_page_aligned() {
+        return Err(Errno::EINVAL.into());
+    }
+    // Linux rounds the length up first, and a great one becomes nothing.
+    if len.wrapping_add(4095) & !4095 == 0 {
+        return Ok(0);
+    }
     if flags & INVALIDATE != 0 && cx.mm.has_locked(addr, len) {
         return Err(Errno::EBUSY.into());
     }
@@ -401,9 +413,9 @@ fn mincore(cx: &mut Cx<'_>, addr: UserAddr, len: u64, to: UserAddr) -> SysResult
         return Err(Errno::EFAULT.into());
     }
     while left > 0 {
-        let count = left.min(4096);
-        let resident = cx.mm.in_core(at, count)?;
+        let resident = cx.mm.in_core(at, left.min(4096))?;
         cx.user().write_bytes(to, &resident)?;
+        let count = resident.len();
         left -= count;
         at = at.checked_add((count as u64) << 12).ok_or(Errno::ENOMEM)?;
         to = to.checked_add(count as u64).ok_or(Errno::EFAULT)?;

@@ -162,8 +162,8 @@ fn sendto(
     to: UserAddr,
     to_len: u32,
 ) -> SysResult {
-    let file = open_socket(cx, fd)?;
     let slices = one_slice(at, len)?;
+    let file = open_socket(cx, fd)?;
     let to = if to.is_null() { None } else { Some(find_name(cx, read_address(cx, to, to_len)?)?) };
     let flags = MsgFlags::from_bits_truncate(flags);
     send(cx, &file, &slices, Outgoing { to, creds: ucred(cx), flags, ..Outgoing::default() })
@@ -183,9 +183,10 @@ fn recvfrom(
     from: UserAddr,
     from_len: UserPtr<i32>,
 ) -> SysResult {
+    let slices = one_slice(at, len)?;
     let file = open_socket(cx, fd)?;
     let flags = MsgFlags::from_bits_truncate(flags);
-    let incoming = receive(cx, &file, &one_slice(at, len)?, flags)?;
+    let incoming = receive(cx, &file, &slices, flags)?;
     if !from.is_null() {
         match &incoming.from {
             Some(Address::Unix(crate::net::unix::Name::Unnamed)) | None => {
@@ -211,7 +212,14 @@ fn send_header(cx: &Cx<'_>, file: &Arc<OpenFile>, header: &MsgHdr, flags: u32) -
     send(cx, file, &slices, message)
 }
 
+/// Refuses the flag with which Linux tells itself of 32-bit callers.
+fn check_flags(flags: u32) -> Result<(), Errno> {
+    const CMSG_COMPAT: u32 = 1 << 31;
+    if flags & CMSG_COMPAT == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 fn sendmsg(cx: &mut Cx<'_>, fd: Fd, header: UserPtr<MsgHdr>, flags: u32) -> SysResult {
+    check_flags(flags)?;
     let file = open_socket(cx, fd)?;
     let header = cx.user().read(header)?;
     send_header(cx, &file, &header, flags)
@@ -244,6 +252,7 @@ fn receive_header(cx: &Cx<'_>, file: &Arc<OpenFile>, at: UserPtr<MsgHdr>, flags:
 }
 
 fn recvmsg(cx: &mut Cx<'_>, fd: Fd, header: UserPtr<MsgHdr>, flags: u32) -> SysResult {
+    check_flags(flags)?;
     let file = open_socket(cx, fd)?;
     receive_header(cx, &file, header, MsgFlags::from_bits_truncate(flags))
 }
@@ -256,6 +265,7 @@ fn element(headers: UserPtr<MMsgHdr>, index: usize) -> Result<(UserPtr<MsgHdr>, 
 }
 
 fn sendmmsg(cx: &mut Cx<'_>, fd: Fd, headers: UserPtr<MMsgHdr>, count: u32, flags: u32) -> SysResult {
+    check_flags(flags)?;
     let file = open_socket(cx, fd)?;
     let count = usize::try_from(count).unwrap_or(0).min(MAX_BUFFERS);
     for index in 0..count {
@@ -278,13 +288,14 @@ fn recvmmsg(
     flags: u32,
     timeout: UserPtr<Timespec>,
 ) -> SysResult {
-    let file = open_socket(cx, fd)?;
-    let count = usize::try_from(count).unwrap_or(0).min(MAX_BUFFERS);
-    let mut flags = MsgFlags::from_bits_truncate(flags);
+    check_flags(flags)?;
     let deadline_ns = match timeout.non_null() {
         Some(timeout) => Some(cx.sleeper.now_ns().saturating_add(cx.user().read(timeout)?.to_ns()?)),
         None => None,
     };
+    let file = open_socket(cx, fd)?;
+    let count = usize::try_from(count).unwrap_or(0).min(MAX_BUFFERS);
+    let mut flags = MsgFlags::from_bits_truncate(flags);
     let once = flags.contains(MsgFlags::WAITFORONE);
     flags.remove(MsgFlags::WAITFORONE);
     for index in 0..count {

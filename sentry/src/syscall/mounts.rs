@@ -97,6 +97,7 @@ fn mount(
     flags: u32,
     data: UserAddr,
 ) -> SysResult {
+    let has_kind = !kind.is_null();
     let kind = read_optional(cx, kind)?;
     let source = read_optional(cx, source)?;
     let data = read_optional(cx, data)?;
@@ -122,6 +123,9 @@ fn mount(
         let from = find_source(cx, &scope, &source)?;
         namespace.move_mount(cx.sleeper, &from, &at)?;
     } else {
+        if !has_kind {
+            return Err(Errno::EINVAL.into());
+        }
         let superblock = new_superblock(cx, &kind, &data)?;
         let root = superblock.root.clone();
         let mount = Mount::new(superblock, root, &source, mount_flags(flags));
@@ -183,12 +187,11 @@ fn umount2(cx: &mut Cx<'_>, target: UserAddr, flags: u32) -> SysResult {
 }
 
 fn pivot_root(cx: &mut Cx<'_>, new_root: UserAddr, put_old: UserAddr) -> SysResult {
-    let (new_root, put_old) = (read_path(cx, new_root)?, read_path(cx, put_old)?);
     let scope = Scope::new(cx);
     admin(&scope)?;
-    let new_root = find(cx, &scope, &new_root)?;
-    let put_old = find(cx, &scope, &put_old)?;
+    let new_root = find(cx, &scope, &read_path(cx, new_root)?)?;
     new_root.node()?.dir()?;
+    let put_old = find(cx, &scope, &read_path(cx, put_old)?)?;
     put_old.node()?.dir()?;
     let root = scope.fs.root();
     scope.fs.namespace().pivot(cx.sleeper, &root, &new_root, &put_old)?;

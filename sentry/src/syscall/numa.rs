@@ -115,7 +115,9 @@ fn policy(cx: &Cx<'_>, mode: u32, nodes: UserPtr<u64>, bits: u64) -> Result<Poli
         LOCAL => Ok(with(LOCAL)),
         PREFERRED if !nodes.has_any => Ok(with(LOCAL)),
         // Relative nodes are folded onto those that there are.
-        _ if nodes.has_first || (nodes.has_any && kept.contains(Policy::RELATIVE)) => Ok(with(plain) | Policy::HAS_NODE),
+        _ if nodes.has_first || (nodes.has_any && kept.contains(Policy::RELATIVE)) => {
+            Ok(with(plain) | Policy::HAS_NODE)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

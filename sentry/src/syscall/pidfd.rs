@@ -8,7 +8,7 @@ use super::row::{
     Support::{Full, Partial},
     row,
 };
-use super::signals::{may_signal, read_info};
+use super::signals::{may_signal, numbered, read_info};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::fs::proc;
@@ -67,7 +67,7 @@ fn pidfd_send_signal(
     let signal = Signal::or_probe(number)?;
     let creds = cx.task.creds();
     let info = match (info.non_null(), signal) {
-        (Some(info), _) => read_info(cx, target.pid(), number, info)?,
+        (Some(info), _) => numbered(read_info(cx, target.pid().cast_signed(), info)?, number)?,
         (None, signal) => signal.map(|signal| SigInfo::user(signal, cx.task.pid(), creds.uid)),
     };
     if cx.task.container().process(target.pid()).is_none_or(|found| !Arc::ptr_eq(&found, target)) {

@@ -50,16 +50,22 @@ const SPLICE_FLAGS: u32 = 15;
 const MAX_BUFFERS: usize = 1024;
 
 fn vmsplice(cx: &mut Cx<'_>, fd: Fd, buffers: UserPtr<[u64; 2]>, count: usize, flags: u32) -> SysResult {
-    if flags & !SPLICE_FLAGS != 0 || count > MAX_BUFFERS {
+    if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL.into());
     }
     let file = descriptor::file(cx, fd)?;
-    let end = pipe::of(&file).ok_or(Errno::EBADF)?;
-    let slices =
-        cx.user().read_array(buffers, count)?.into_iter().map(|[at, len]| {
-            UserSlice::new(UserAddr::new(at), usize::try_from(len).map_err(|_| Errno::EINVAL)?)
-        });
+    if count > MAX_BUFFERS {
+        return Err(Errno::EINVAL.into());
+    }
+    let slices = cx.user().read_array(buffers, count)?.into_iter().map(|[at, len]| {
+        let len = isize::try_from(len).map_err(|_| Errno::EINVAL)?;
+        UserSlice::new(UserAddr::new(at), len.unsigned_abs())
+    });
     let slices = slices.collect::<Result<Vec<_>, Errno>>()?;
+    if slices.iter().all(|slice| slice.len == 0) {
+        return Ok(0);
+    }
+    let end = pipe::of(&file).ok_or(Errno::EBADF)?;
     let nonblocking = flags & SPLICE_NONBLOCK != 0 || file.flags() & NONBLOCK != 0;
     let writes = file.is_writable();
     let space = cx.mm.space().clone();

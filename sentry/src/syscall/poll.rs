@@ -277,9 +277,9 @@ fn pselect6(
     timeout: UserPtr<Timespec>,
     mask: UserPtr<[u64; 2]>,
 ) -> SysResult {
+    let mask = mask.non_null().map(|mask| cx.user().read(mask)).transpose()?;
     let deadline_ns = deadline(cx, timeout)?;
-    if let Some(mask) = mask.non_null() {
-        let [at, size] = cx.user().read(mask)?;
+    if let Some([at, size]) = mask {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         descriptor::temporary_mask(cx, UserPtr::new(UserAddr::new(at)), size)?;
     }

@@ -1,7 +1,7 @@
 //! Making, ending and waiting for processes (clone(2), exit(2), wait(2)).
 
 use super::row::{Restart, Row, Support, row};
-use super::{Cx, SysResult, restart_syscall};
+use super::{Cx, Failure, SysResult, restart_syscall};
 use crate::abi::Errno;
 use crate::task::clone::{CloneFlags, CloneRequest, clone, exit_signal};
 use crate::task::container::Usage;
@@ -214,6 +214,17 @@ fn waitid(
     options: u32,
     rusage: UserPtr<Rusage>,
 ) -> SysResult {
+    let result = wait_id(cx, kind, id, options);
+    let waited = result.as_ref().ok().and_then(Option::as_ref);
+    if let Some(waited) = waited {
+        cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
+    }
+    // Linux writes the information, zeros if there is none, also when the call fails.
+    cx.user().write_if(info, &waited.map_or([0; 128], child_info))?;
+    result.map(|_| 0)
+}
+
+fn wait_id(cx: &Cx<'_>, kind: u32, id: u32, options: u32) -> Result<Option<Waited>, Failure> {
     let options = WaitOptions::from_bits(options).ok_or(Errno::EINVAL)?;
     let events = WaitOptions::EXITED | WaitOptions::STOPPED | WaitOptions::CONTINUED;
     if !options.intersects(events) {
@@ -239,11 +250,7 @@ fn waitid(
     if waited.is_none() && nonblocking && !options.contains(WaitOptions::NO_HANG) {
         return Err(Errno::EAGAIN.into());
     }
-    cx.user().write_if(info, &waited.as_ref().map_or([0; 128], child_info))?;
-    if let Some(waited) = waited {
-        cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
-    }
-    Ok(0)
+    Ok(waited)
 }
 
 fn child_info(waited: &Waited) -> [u8; 128] {

@@ -60,8 +60,8 @@ fn rt_sigaction(
     size: usize,
 ) -> SysResult {
     check_size(size)?;
-    let signal = Signal::new(number)?;
     let new = new.non_null().map(|new| cx.user().read(new)).transpose()?;
+    let signal = Signal::new(number)?;
     let handlers = cx.task.process().handlers.get();
     let before = match new {
         None => handlers.get(signal),
@@ -234,7 +234,6 @@ fn may_signal_of(tree: &Tree, cx: &Cx<'_>, creds: &Creds, target: &Process, sign
 }
 
 fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
-    let signal = Signal::or_probe(number)?;
     let container = cx.task.container();
     let own = cx.task.pid();
     // Locked while signals are sent: who forks meanwhile does not get away (see `task::clone`).
@@ -246,6 +245,11 @@ fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
         pid if pid < 0 => tree.group_processes(pid.unsigned_abs()),
         pid => tree.process_with_thread(pid.unsigned_abs()).cloned().into_iter().collect(),
     };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH.into());
+    }
+    // The number is looked at for each receiver, so nobody to receive it comes first.
+    let signal = Signal::or_probe(number)?;
     let creds = cx.task.creds();
     let mut result = Err(Errno::ESRCH);
     for target in &targets {
@@ -267,10 +271,23 @@ fn process_of(cx: &Cx<'_>, number: u32) -> Option<Arc<Process>> {
 }
 
 fn signal_thread(cx: &Cx<'_>, pid: Option<u32>, tid: u32, number: u32, info: Option<SigInfo>) -> SysResult {
-    let signal = Signal::or_probe(number)?;
-    let task = cx.task.container().task(tid).ok_or(Errno::ESRCH)?;
-    if pid.is_some_and(|pid| task.pid() != pid) || task.process().is_zombie() {
+    let container = cx.task.container();
+    let Some(task) = container.task(tid) else {
+        // A process that has ended and was not waited for takes any signal, without effect.
+        let is_zombie =
+            pid.is_none_or(|pid| pid == tid) && container.process(tid).is_some_and(|of| of.is_zombie());
+        return match Signal::or_probe(number) {
+            _ if !is_zombie => Err(Errno::ESRCH.into()),
+            Ok(_) => Ok(0),
+            Err(errno) => Err(errno.into()),
+        };
+    };
+    if pid.is_some_and(|pid| task.pid() != pid) {
         return Err(Errno::ESRCH.into());
+    }
+    let signal = Signal::or_probe(number)?;
+    if task.process().is_zombie() {
+        return Ok(0);
     }
     let creds = cx.task.creds();
     if !may_signal(cx, &creds, task.process(), signal) {
@@ -298,23 +315,26 @@ fn tgkill(cx: &mut Cx<'_>, pid: i32, tid: i32, number: u32) -> SysResult {
 /// Reads a `siginfo_t` that the caller composed: it may not claim to come from the kernel or kill(2), but to itself.
 pub(super) fn read_info(
     cx: &Cx<'_>,
-    target: u32,
-    number: u32,
+    target: i32,
     from: UserPtr<[u8; INFO_SIZE]>,
-) -> Result<Option<SigInfo>, Errno> {
+) -> Result<[u8; INFO_SIZE], Errno> {
     let bytes = cx.user().read(from)?;
-    let signal = Signal::or_probe(number)?;
-    let info = SigInfo::from_bytes(signal.unwrap_or(Signal::HUP), &bytes);
-    if (info.code >= 0 || info.code == code::TKILL) && target != cx.task.pid() {
+    let info = SigInfo::from_bytes(Signal::HUP, &bytes);
+    if (info.code >= 0 || info.code == code::TKILL) && u32::try_from(target) != Ok(cx.task.pid()) {
         return Err(Errno::EPERM);
     }
-    Ok(signal.map(|_| info))
+    Ok(bytes)
+}
+
+/// What was read, as one of signal `number`; `None` for a probe.
+pub(super) fn numbered(bytes: [u8; INFO_SIZE], number: u32) -> Result<Option<SigInfo>, Errno> {
+    Ok(Signal::or_probe(number)?.map(|signal| SigInfo::from_bytes(signal, &bytes)))
 }
 
 fn rt_sigqueueinfo(cx: &mut Cx<'_>, pid: i32, number: u32, info: UserPtr<[u8; INFO_SIZE]>) -> SysResult {
-    let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let info = read_info(cx, pid, number, info)?;
-    let target = process_of(cx, pid).ok_or(Errno::ESRCH)?;
+    let info = read_info(cx, pid, info)?;
+    let target = u32::try_from(pid).ok().and_then(|pid| process_of(cx, pid)).ok_or(Errno::ESRCH)?;
+    let info = numbered(info, number)?;
     if !may_signal(cx, &cx.task.creds(), &target, info.map(|info| info.signal)) {
         return Err(Errno::EPERM.into());
     }
@@ -331,8 +351,9 @@ fn rt_tgsigqueueinfo(
     number: u32,
     info: UserPtr<[u8; INFO_SIZE]>,
 ) -> SysResult {
+    let info = read_info(cx, pid, info)?;
     let (pid, tid) = (positive(pid)?, positive(tid)?);
-    let info = read_info(cx, pid, number, info)?;
+    let info = numbered(info, number).ok().flatten();
     signal_thread(cx, Some(pid), tid, number, info)
 }
 

@@ -120,6 +120,12 @@ fn socket_type(kind: u32, flags: &mut u32) -> Result<SocketType, Errno> {
     }
 }
 
+/// Refuses bits beside the type that are no flags.
+fn check_type_flags(kind: u32) -> Result<(), Errno> {
+    const TYPE_MASK: u32 = 15;
+    if kind & !(TYPE_MASK | CLOEXEC | NONBLOCK) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 fn check_unix(protocol: i32) -> Result<(), Errno> {
     if protocol != 0 && protocol != i32::from(AF_UNIX) { Err(Errno::EPROTONOSUPPORT) } else { Ok(()) }
 }
@@ -129,9 +135,13 @@ fn open(cx: &Cx<'_>, socket: Arc<dyn Socket>, flags: u32) -> Result<Fd, Errno> {
 }
 
 fn socket_call(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32) -> SysResult {
+    check_type_flags(kind)?;
     let mut flags = 0;
     let kind = socket_type(kind, &mut flags);
     let socket: Arc<dyn Socket> = if family == i32::from(AF_UNIX) {
+        if matches!(kind, Err(Errno::EINVAL)) {
+            return Err(Errno::EINVAL.into());
+        }
         check_unix(protocol)?;
         // Linux gives a datagram socket to who asks for a raw one.
         let kind = if kind? == SocketType::Raw { SocketType::Datagram } else { kind? };
@@ -158,8 +168,14 @@ fn maker(cx: &Cx<'_>) -> Maker {
 }
 
 fn socketpair(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32, fds: UserPtr<[i32; 2]>) -> SysResult {
+    check_type_flags(kind)?;
+    // Linux takes the numbers and writes them first.
+    cx.user().write(fds, &cx.user().read(fds)?)?;
     let mut flags = 0;
-    let kind = socket_type(kind, &mut flags)?;
+    let kind = match u16::try_from(family) {
+        Ok(AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK) => socket_type(kind, &mut flags)?,
+        _ => return Err(Errno::EAFNOSUPPORT.into()),
+    };
     match u16::try_from(family) {
         Ok(AF_UNIX) => check_unix(protocol)?,
         Ok(family @ (AF_INET | AF_INET6 | AF_NETLINK)) => {
@@ -289,9 +305,11 @@ fn listen(cx: &mut Cx<'_>, fd: Fd, backlog: i32) -> SysResult {
 }
 
 fn connect(cx: &mut Cx<'_>, fd: Fd, at: UserAddr, len: u32) -> SysResult {
-    let file = open_socket(cx, fd)?;
+    let file = descriptor::file(cx, fd)?;
+    // The address is read before it is known that this is a socket.
+    let address = read_address(cx, at, len)?;
     let stream = socket::of(&file)?;
-    let address = find_name(cx, read_address(cx, at, len)?)?;
+    let address = find_name(cx, address)?;
     let creds = ucred(cx);
     let wait = Wait::new(&file, stream.timeouts().send_ns);
     let op = || stream.socket().try_connect(&address, creds);
@@ -370,8 +388,8 @@ const MAX_OPTION: usize = 256;
 
 fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: i32) -> SysResult {
     let file = open_socket(cx, fd)?;
-    let stream = socket::of(&file)?;
     let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    let stream = socket::of(&file)?;
     if level == SOL_SOCKET && matches!(name, SO_RCVTIMEO | SO_SNDTIMEO) {
         if len < size_of::<Timeval>() {
             return Err(Errno::EINVAL.into());

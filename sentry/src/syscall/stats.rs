@@ -76,7 +76,9 @@ fn fstat(cx: &mut Cx<'_>, fd: Fd, to: UserPtr<Stat>) -> SysResult {
 }
 
 fn newfstatat(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, to: UserPtr<Stat>, flags: u32) -> SysResult {
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) != 0 {
+    // AT_STATX_FORCE_SYNC and AT_STATX_DONT_SYNC: taken here too.
+    const SYNC: u32 = 0x6000;
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | SYNC) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let path = read_path_or_null(cx, path, flags)?;

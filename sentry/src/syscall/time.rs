@@ -127,6 +127,8 @@ fn clock_nanosleep(
     let clock = match clock {
         ClockId::System(clock) | ClockId::Alarm(clock) => clock,
         ClockId::Coarse(_) => return Err(Errno::EOPNOTSUPP.into()),
+        // Linux: the clock of the calling thread cannot be slept on, those of others are refused.
+        ClockId::Cpu(CpuClock::Thread(0)) => return Err(Errno::EOPNOTSUPP.into()),
         ClockId::Cpu(CpuClock::Thread(_)) => return Err(Errno::EINVAL.into()),
         ClockId::Cpu(CpuClock::Process(_)) => return cpu_nanosleep(cx, clock, flags & ABSOLUTE != 0, time),
     };

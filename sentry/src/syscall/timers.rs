@@ -58,10 +58,10 @@ fn getitimer(cx: &mut Cx<'_>, which: i32, to: UserPtr<Itimerval>) -> SysResult {
 }
 
 fn setitimer(cx: &mut Cx<'_>, which: i32, new: UserPtr<Itimerval>, old: UserPtr<Itimerval>) -> SysResult {
-    let which = Which::new(which)?;
     // Linux takes a null pointer as a timer to be stopped.
     let new = new.non_null().map_or(Ok(Itimerval::default()), |new| cx.user().read(new))?;
     let (value_ns, interval_ns) = (new.value.to_ns()?, new.interval.to_ns()?);
+    let which = Which::new(which)?;
     let before = set(cx, which, value_ns, interval_ns)?;
     cx.user().write_if(old, &to_itimerval(before))?;
     Ok(0)
@@ -100,6 +100,7 @@ fn notification(cx: &Cx<'_>, event: SigEvent) -> Result<Notify, Errno> {
 }
 
 fn timer_create(cx: &mut Cx<'_>, clock: i32, event: UserPtr<SigEvent>, id: UserPtr<i32>) -> SysResult {
+    let event = event.non_null().map(|event| cx.user().read(event)).transpose()?;
     let base = match ClockId::new(clock)? {
         ClockId::System(clock) | ClockId::Alarm(clock) => Base::System(clock),
         ClockId::Cpu(CpuClock::Process(0)) => Base::ProcessCpu,
@@ -107,7 +108,7 @@ fn timer_create(cx: &mut Cx<'_>, clock: i32, event: UserPtr<SigEvent>, id: UserP
         ClockId::Coarse(_) => return Err(Errno::EOPNOTSUPP.into()),
         ClockId::Cpu(_) => return Err(Errno::EINVAL.into()),
     };
-    let notify = event.non_null().map(|event| notification(cx, cx.user().read(event)?)).transpose()?;
+    let notify = event.map(|event| notification(cx, event)).transpose()?;
     let process = cx.task.process();
     let number = process.timers.create(process, base, |id| {
         let value = u64::from(id.cast_unsigned());

@@ -189,14 +189,28 @@ fn pump(
     Ok(total)
 }
 
+/// Refuses an offset for what has none.
+fn check_offsets(file: &OpenFile) -> Result<(), Errno> {
+    match file.body() {
+        FileBody::Stream(..) if !descriptor::takes_offsets(file) => Err(Errno::ESPIPE),
+        _ => Ok(()),
+    }
+}
+
 fn sendfile(cx: &mut Cx<'_>, out: Fd, input: Fd, offset: UserPtr<i64>, len: usize) -> SysResult {
+    if let Some(offset) = offset.non_null() {
+        cx.user().read(offset)?;
+    }
     let input = readable(cx, input)?;
+    if !offset.is_null() {
+        check_offsets(&input)?;
+    }
+    let mut from = Place::new(cx, &input, offset)?;
     let output = writable(cx, out)?;
     io::regular(&input).map_err(|_| Errno::EINVAL)?;
     if output.flags() & O_APPEND != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let mut from = Place::new(cx, &input, offset)?;
     let mut to = match output.body() {
         FileBody::Stream(..) => None,
         _ => {
@@ -319,11 +333,17 @@ fn splice(
         return Ok(0);
     }
     let len = len.min(BYTES_MAX);
-    let (input, output) = (readable(cx, input)?, writable(cx, output)?);
+    let (input, output) = (descriptor::file(cx, input)?, descriptor::file(cx, output)?);
     let nonblocking = flags & SPLICE_F_NONBLOCK != 0;
     let (in_pipe, out_pipe) = (pipe_end(&input).is_some(), pipe_end(&output).is_some());
     if (in_pipe && !in_offset.is_null()) || (out_pipe && !out_offset.is_null()) {
         return Err(Errno::ESPIPE.into());
+    }
+    for offset in [out_offset, in_offset].into_iter().filter_map(UserPtr::non_null) {
+        cx.user().read(offset)?;
+    }
+    if !input.is_readable() || !output.is_writable() {
+        return Err(Errno::EBADF.into());
     }
     if output.flags() & O_APPEND != 0 && !out_pipe {
         return Err(Errno::EINVAL.into());

@@ -98,11 +98,11 @@ fn check(fs: &FsCx<'_>, target: &Target, node: &Arc<Node>, name: &[u8], access: 
 }
 
 fn set(cx: &Cx<'_>, on: On, name: UserAddr, value: UserAddr, len: usize, flags: u32) -> SysResult {
+    let scope = Scope::new(cx);
+    let target = find(cx, &scope, on)?;
     if flags & !(xattr::CREATE | xattr::REPLACE) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let scope = Scope::new(cx);
-    let target = find(cx, &scope, on)?;
     let name = read_name(cx, name)?;
     if len > xattr::SIZE_MAX {
         return Err(Errno::E2BIG.into());
@@ -120,7 +120,7 @@ fn set(cx: &Cx<'_>, on: On, name: UserAddr, value: UserAddr, len: usize, flags: 
 
 /// Gives a value, or with no room its length.
 fn give(cx: &Cx<'_>, bytes: &[u8], to: UserAddr, room: usize) -> SysResult {
-    if room == 0 {
+    if room == 0 || bytes.is_empty() {
         return Ok(bytes.len());
     }
     if bytes.len() > room {

@@ -222,9 +222,6 @@ impl Socket for Unix {
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         let (receive, send) = (how != Shutdown::Write, how != Shutdown::Read);
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Idle | Phase::Closed) && state.peer.strong_count() == 0 {
-            return Err(Errno::ENOTCONN);
-        }
         state.no_receive |= receive;
         state.no_send |= send;
         let peer = state.peer.upgrade();
