@@ -12,7 +12,8 @@ use chitin_core::hooks::Hooks;
 use chitin_core::lock::HeldLocks;
 use chitin_proto::layout::PowerOff;
 use chitin_sentry::platform::{
-    FuseChannel, KernelThread, NetPort, OutOfMemory, Platform, Scheduling, Space, ThreadBody, Trap, VsockPort,
+    BlockPort, FuseChannel, KernelThread, NetPort, OutOfMemory, Platform, Scheduling, Space, ThreadBody,
+    Trap, VsockPort,
 };
 use core::task::Waker;
 
@@ -145,5 +146,9 @@ impl Platform for Guest {
 
     fn net(&self, card: usize) -> Option<&dyn NetPort> {
         virtio::net(card)
+    }
+
+    fn block(&self, slot: usize) -> Option<&'static dyn BlockPort> {
+        virtio::block(slot)
     }
 }

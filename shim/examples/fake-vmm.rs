@@ -88,10 +88,11 @@ fn serve_vmm(state: &Shared, frame: &Frame, descriptors: &mut Vec<OwnedFd>) {
             guard.shares.push(share.name);
             vmm::Reply::Done
         }
-        vmm::Request::AttachNetwork(_) => {
+        vmm::Request::AttachNetwork(_) | vmm::Request::AttachBlock(_) => {
             descriptors.remove(0);
             vmm::Reply::Done
         }
+        vmm::Request::DetachBlock { .. } => vmm::Reply::Done,
         vmm::Request::DetachShare { name } => {
             guard.shares.retain(|share| *share != name);
             vmm::Reply::Done

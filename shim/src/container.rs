@@ -1,8 +1,9 @@
 //! Carrying out a [`Plan`]: sharing its directories and creating its container.
 
+use crate::block::{BlockError, OpenBlock, open_block};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spec::{Plan, PlannedShare, ShareTarget};
-use chitin_proto::control::{MountSource, Reply, Request, Stdio};
+use chitin_proto::control::{BlockNode, MountSource, Reply, Request, Stdio};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -27,6 +28,9 @@ pub enum ContainerError {
         /// Its path.
         path: PathBuf,
     },
+    /// A block device.
+    #[error(transparent)]
+    Block(#[from] BlockError),
     /// The sandbox refused or is gone.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -39,14 +43,24 @@ pub struct Created {
     pub pid: u32,
     /// Names of its shares, to be detached when it is deleted.
     pub shares: Vec<String>,
+    /// Slots of its block devices, likewise.
+    pub blocks: Vec<u32>,
 }
 
-/// Opens what a plan shares; the descriptors are in the order of [`Plan::shares`]. The root file system may be open
-/// already.
+/// What a plan needs, open.
+#[derive(Debug)]
+pub struct Opened {
+    /// In the order of [`Plan::shares`].
+    shares: Vec<OwnedFd>,
+    /// In the order of [`Plan::blocks`].
+    blocks: Vec<OpenBlock>,
+}
+
+/// Opens what a plan shares, and its block devices. The root file system may be open already.
 ///
 /// # Errors
-/// [`ContainerError::Open`] and [`ContainerError::Kind`].
-pub fn open_shares(plan: &Plan, mut root: Option<OwnedFd>) -> Result<Vec<OwnedFd>, ContainerError> {
+/// [`ContainerError::Open`], [`ContainerError::Kind`] and [`ContainerError::Block`].
+pub fn open_all(plan: &Plan, mut root: Option<OwnedFd>) -> Result<Opened, ContainerError> {
     let open = |share: &PlannedShare| match (share.target, root.take()) {
         (ShareTarget::Root, Some(root)) => Ok(root),
         (_, given) => {
@@ -54,21 +68,23 @@ pub fn open_shares(plan: &Plan, mut root: Option<OwnedFd>) -> Result<Vec<OwnedFd
             open_share(share)
         }
     };
-    plan.shares.iter().map(open).collect()
+    let shares = plan.shares.iter().map(open).collect::<Result<_, _>>()?;
+    let blocks = plan.blocks.iter().map(open_block).collect::<Result<_, _>>()?;
+    Ok(Opened { shares, blocks })
 }
 
-/// Shares what was opened and creates the container; its init process does not run yet.
+/// Hands what was opened over and creates the container; its init process does not run yet.
 ///
 /// # Errors
-/// [`ContainerError::Sandbox`]; shares are detached again then.
+/// [`ContainerError::Sandbox`]; everything is detached again then.
 pub fn create(
     sandbox: &Sandbox,
     mut plan: Plan,
-    trees: &[OwnedFd],
+    opened: &Opened,
     stdio: Stdio,
 ) -> Result<Created, ContainerError> {
-    let mut attachments = Vec::with_capacity(trees.len());
-    for (share, tree) in plan.shares.iter().zip(trees) {
+    let mut attachments = Vec::with_capacity(opened.shares.len());
+    for (share, tree) in plan.shares.iter().zip(&opened.shares) {
         attachments.push(sandbox.attach_share(tree.as_fd(), share.access, share.policy)?);
     }
     let mut shares = Vec::with_capacity(attachments.len());
@@ -85,20 +101,47 @@ pub fn create(
         shares.push(name);
     }
     plan.container.process.stdio = stdio;
-    match sandbox.control(&Request::CreateContainer(Box::new(plan.container))) {
-        Ok(Reply::Process { pid }) => Ok(Created { pid, shares }),
-        Ok(_) => Ok(Created { pid: 1, shares }),
+    let mut blocks = Vec::with_capacity(opened.blocks.len());
+    let result = attach_blocks(sandbox, &mut plan, &opened.blocks, &mut blocks)
+        .and_then(|()| sandbox.control(&Request::CreateContainer(Box::new(plan.container))));
+    match result {
+        Ok(Reply::Process { pid }) => Ok(Created { pid, shares, blocks }),
+        Ok(_) => Ok(Created { pid: 1, shares, blocks }),
         Err(error) => {
-            detach(sandbox, &shares);
+            detach(sandbox, &shares, &blocks);
             Err(error.into())
         }
     }
 }
 
-/// Takes a container's shares away; failures are of no consequence, the sandbox may be gone.
-pub fn detach(sandbox: &Sandbox, shares: &[String]) {
+/// Attaches block devices and writes down where each is; `slots` has those that are attached, also after a failure.
+fn attach_blocks(
+    sandbox: &Sandbox,
+    plan: &mut Plan,
+    blocks: &[OpenBlock],
+    slots: &mut Vec<u32>,
+) -> Result<(), SandboxError> {
+    for (planned, block) in plan.blocks.iter().zip(blocks) {
+        let slot = sandbox.attach_block(block)?;
+        slots.push(slot);
+        plan.container.devices.push(BlockNode {
+            slot,
+            path: planned.path.clone(),
+            mode: planned.mode,
+            uid: planned.uid,
+            gid: planned.gid,
+        });
+    }
+    Ok(())
+}
+
+/// Takes a container's shares and block devices away; failures are of no consequence, the sandbox may be gone.
+pub fn detach(sandbox: &Sandbox, shares: &[String], blocks: &[u32]) {
     for share in shares {
         let _ = sandbox.detach_share(share);
+    }
+    for slot in blocks {
+        let _ = sandbox.detach_block(*slot);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::spec::{self, SpecError};
 use crate::stdio::Streams;
 use crate::task::{Happening, Parts, Publisher, TaskService};
 use crate::ttrpc;
+use oci_spec::runtime::LinuxDeviceType;
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, setsid};
@@ -284,8 +285,8 @@ fn warn_of_ignored(spec: &Spec) {
         log(Level::Warning, "hooks of config.json are not run");
     }
     let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
-    if devices.is_some_and(|devices| !devices.is_empty()) {
-        log(Level::Warning, "devices of the host in linux.devices are not passed to sandboxes");
+    if devices.into_iter().flatten().any(|device| device.typ() != LinuxDeviceType::B) {
+        log(Level::Warning, "of linux.devices only block devices are passed to sandboxes");
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`config`] | `/etc/chitin/config.toml` |
 //! | [`container`] | carrying a plan out in a sandbox |
 //! | [`sandbox`] | one VMM process and the channels to it and to the sentry |
+//! | [`block`] | block devices and images of the host |
 //! | [`spec`] | OCI runtime specification to a plan of what the sentry is told |
 //! | [`stdio`] | which descriptors the VMM gets for a process's streams |
 //! | [`network`] | a pod's network, from its namespace into the sandbox |
@@ -16,6 +17,7 @@
 //! | [`ttrpc`] | containerd's RPC |
 //! | [`log`] | log lines |
 
+pub mod block;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

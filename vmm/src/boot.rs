@@ -6,8 +6,9 @@ use crate::machine::image::Image;
 use crate::sandbox::poll::{Poll, Source};
 use crate::sandbox::{Happening, NewCard, Sandbox};
 use crate::virtio::net::tap::Tap;
-use chitin_proto::vmm::{Access, CachePolicy, Card, EndReason, MachineConfig, RateLimit, Share};
+use chitin_proto::vmm::{Access, Block, CachePolicy, Card, EndReason, MachineConfig, RateLimit, Share};
 use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Options {
     pub shares: Vec<String>,
     /// TAP devices of the host that become network cards.
     pub taps: Vec<String>,
+    /// Raw images that become block devices: path, read-only with a trailing `:ro`.
+    pub blocks: Vec<String>,
     /// What happens at a forbidden system call.
     pub seccomp: seccomp::Mode,
     /// Time limit.
@@ -40,6 +43,7 @@ impl Default for Options {
             guest: None,
             shares: Vec::new(),
             taps: Vec::new(),
+            blocks: Vec::new(),
             seccomp: seccomp::Mode::default(),
             timeout: Duration::from_secs(60),
         }
@@ -60,6 +64,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let cards = options.taps.iter().zip(1..).map(|(name, last)| open_card(name, last));
     let cards = cards.collect::<Result<Vec<_>, _>>()?;
+    let blocks = (0..).zip(&options.blocks).map(|(slot, option)| open_block(slot, option));
+    let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
     jail::enter()?;
     let poll = Arc::new(Poll::new()?);
     let shares = Arc::new(Shares::default());
@@ -68,6 +74,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let begin = Instant::now();
     let mut sandbox = Sandbox::new(&config, &image, shares, cards, &poll, options.seccomp)?;
+    for (block, file) in blocks {
+        sandbox.attach_block(&block, file)?;
+    }
     sandbox.start()?;
     eprintln!("chitin-vmm: started after {:?}", begin.elapsed());
     let mut end = None;
@@ -91,6 +100,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     for (index, card) in stats.cards.iter().enumerate() {
         eprintln!("chitin-vmm: card {index}: received {:?}, sent {:?}", card.received, card.sent);
     }
+    for (slot, block) in &stats.blocks {
+        eprintln!("chitin-vmm: block device {slot}: {block:?}");
+    }
     eprintln!("chitin-vmm: first user instruction {} ns, vCPUs {} ns", stats.first_user_ns, stats.vcpu_ns);
     let (code, text) = match end {
         Some(EndReason::Orderly) => (0, "orderly power-off".to_owned()),
@@ -109,6 +121,19 @@ fn open_card(name: &str, last: u8) -> Result<NewCard, Box<dyn std::error::Error>
     let mtu = mtu.ok().and_then(|mtu| mtu.trim().parse().ok()).unwrap_or(1500);
     let card = Card { mac: [2, 0, 0, 0, 0, last], mtu, limit: RateLimit::default() };
     Ok((card, Tap::open(name).map_err(|error| format!("--tap {name}: {error}"))?))
+}
+
+/// Opens `FILE` or `FILE:ro`.
+fn open_block(slot: u32, option: &str) -> Result<(Block, OwnedFd), Box<dyn std::error::Error>> {
+    let (path, access, flags) = match option.strip_suffix(":ro") {
+        Some(path) => (path, Access::ReadOnly, OFlags::RDONLY),
+        None => (option, Access::ReadWrite, OFlags::RDWR),
+    };
+    let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| format!("--block {option}: {errno}"))?;
+    let bytes = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?;
+    let serial = format!("boot{slot}");
+    Ok((Block { slot, access, bytes, block_size: 512, physical_block_size: 4096, serial }, file))
 }
 
 /// Attaches `NAME=DIR` or `NAME=DIR:rw`.

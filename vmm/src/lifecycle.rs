@@ -38,7 +38,11 @@ impl State {
             (_, Request::AttachShare(_) | Request::DetachShare { .. } | Request::Stop)
             | (
                 Self::Attached | Self::Running | Self::Paused,
-                Request::AttachStream { .. } | Request::DetachStream { .. } | Request::Stats,
+                Request::AttachStream { .. }
+                | Request::DetachStream { .. }
+                | Request::AttachBlock(_)
+                | Request::DetachBlock { .. }
+                | Request::Stats,
             ) => Some(self),
             _ => None,
         }

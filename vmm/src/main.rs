@@ -10,7 +10,8 @@ const USAGE: &str = "\
 usage: chitin-vmm [--seccomp MODE] serve the control socket on descriptor 3
        chitin-vmm doctor [--json]  say whether this host can run guests (exit status 0 or 1)
        chitin-vmm boot [OPTIONS]   boot the guest kernel alone and print its log
-         --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]  --tap NAME  --seccomp MODE
+         --cpus N  --mem MIB  --timeout SECONDS  --guest ELF  --share NAME=DIR[:rw]  --tap NAME
+         --block FILE[:ro]  --seccomp MODE
        MODE is kill (default), log or off";
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -69,6 +70,7 @@ fn boot_options(words: &[&str]) -> Result<boot::Options, Box<dyn std::error::Err
             "--guest" => options.guest = Some(value.into()),
             "--share" => options.shares.push((*value).to_owned()),
             "--tap" => options.taps.push((*value).to_owned()),
+            "--block" => options.blocks.push((*value).to_owned()),
             "--seccomp" => options.seccomp = seccomp_mode(value)?,
             other => return Err(format!("unknown option {other}\n{USAGE}").into()),
         }

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Value of [`BootInfo::magic`].
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CHITIN\0\x01");
 /// Most devices of one sandbox.
-pub const MAX_DEVICES: usize = 16;
+pub const MAX_DEVICES: usize = 24;
 
 /// Everything the guest is told at boot. Lives at [`crate::layout::RAM_GPA`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -45,6 +45,8 @@ pub struct BootInfo {
     /// Devices in the order of their doorbells.
     pub devices: [DeviceDesc; MAX_DEVICES],
 }
+
+const _: () = assert!(size_of::<BootInfo>() as u64 <= crate::layout::PAGE_SIZE);
 
 /// A pairing of host wall clock and guest TSC. Written by the VMM at start, at [`crate::layout::PORT_TIME`] and on
 /// restore; `sequence` is odd while it is being written.

@@ -135,6 +135,8 @@ pub struct ContainerSpec {
     pub limits: Limits,
     /// `linux.sysctl`.
     pub sysctl: Vec<(String, String)>,
+    /// Block devices.
+    pub devices: Vec<BlockNode>,
     /// `linux.maskedPaths`.
     pub masked_paths: Vec<String>,
     /// `linux.readonlyPaths`.
@@ -195,6 +197,21 @@ pub enum SeccompCompare {
     Greater,
     /// Equal to the second value under a mask.
     MaskedEqual,
+}
+
+/// A block special file of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockNode {
+    /// Slot of the machine in which the device is ([`crate::vmm::Request::AttachBlock`]).
+    pub slot: u32,
+    /// Absolute path in the container.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Root file system of a container.

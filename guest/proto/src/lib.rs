@@ -5,6 +5,7 @@
 //! | [`layout`] | where things are in guest-physical and kernel-virtual memory, and which port does what |
 //! | [`boot`] | [`boot::BootInfo`], the page that the VMM fills before the first guest instruction |
 //! | [`device`] | the transport: one [`device::DeviceDesc`] per virtio device, rings laid out by the VMM |
+//! | [`block`] | virtio-blk's configuration, requests and status |
 //! | [`fuse`] | FUSE wire structures spoken over virtio-fs |
 //! | [`net`] | virtio-net's frame header and feature bits |
 //! | [`network`] | interfaces, addresses and routes of a pod |
@@ -20,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod boot;
 pub mod control;
 pub mod device;
@@ -32,4 +34,4 @@ pub mod vmm;
 pub mod vsock;
 
 /// Version of everything in this crate; raised with every incompatible change.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

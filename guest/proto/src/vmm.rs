@@ -23,6 +23,14 @@ pub enum Request {
         /// Name given at attach.
         name: String,
     },
+    /// Fills a slot for a block device. Carries one descriptor: that of a raw image or a block device, open for what
+    /// [`Block::access`] says. Once the machine is configured, running or not.
+    AttachBlock(Block),
+    /// Empties a slot; requests to it fail from then on. No descriptors.
+    DetachBlock {
+        /// Slot given at attach.
+        slot: u32,
+    },
     /// Ties host vsock port `port` to a stream descriptor (socket, pipe end, FIFO, tty); one connection of the guest
     /// to that port is bridged to it. Carries one descriptor. Allowed while running.
     ///
@@ -86,6 +94,23 @@ pub struct Card {
     pub limit: RateLimit,
 }
 
+/// A block device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Which of the [`crate::block::SLOTS`].
+    pub slot: u32,
+    /// Whether the guest may write.
+    pub access: Access,
+    /// Bytes; what does not fill a sector at the end is left out.
+    pub bytes: u64,
+    /// Logical block size: a power of two, 512 to 4096.
+    pub block_size: u32,
+    /// Physical block size: a power of two, not less than the logical one.
+    pub physical_block_size: u32,
+    /// Serial number, at most [`crate::block::ID_BYTES`] bytes.
+    pub serial: String,
+}
+
 /// A limit of a network card's direction; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
@@ -146,6 +171,8 @@ pub struct Stats {
     pub requests: Vec<(String, u64)>,
     /// Network cards, in their order.
     pub cards: Vec<CardStats>,
+    /// Block devices attached now, with their slots.
+    pub blocks: Vec<(u32, BlockStats)>,
     /// Log bytes dropped by the rate limit.
     pub log_dropped: u64,
     /// ns from the VMM's `Configure` to the guest's first user instruction, 0 before it.
@@ -161,6 +188,25 @@ pub struct CardStats {
     pub received: FrameStats,
     /// From the guest.
     pub sent: FrameStats,
+}
+
+/// Counters of a block device since it was attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockStats {
+    /// Reads done.
+    pub reads: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Writes done.
+    pub writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Discards and writes of zeroes done.
+    pub discards: u64,
+    /// Requests that failed.
+    pub errors: u64,
 }
 
 /// Counters of one direction of a network card.

@@ -21,6 +21,9 @@ pub(super) fn run(sleeper: &Sleeper) {
     if let Some(card) = Guest::get().net(0) {
         super::card::run(sleeper, card);
     }
+    if let Some(block) = Guest::get().block(0) {
+        super::block::run(sleeper, block);
+    }
 }
 
 fn request(opcode: u32, body: &[u8]) -> Vec<Segment> {

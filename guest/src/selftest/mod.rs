@@ -9,7 +9,9 @@
 //! | [`threads`] | park, wake, deadlines, preemption, shoot-down on several CPUs |
 //! | [`devices`] | file channel and sockets |
 //! | [`card`] | the network card |
+//! | [`block`] | the block device |
 
+mod block;
 mod card;
 mod devices;
 mod memory;

@@ -17,7 +17,7 @@ static QUEUE: WaitQueue = WaitQueue::new();
 
 /// A page is about to become dirty. Cheap when the flusher knows already.
 #[inline]
-pub(super) fn notice() {
+pub fn notice() {
     if !NOTICED.load(Ordering::Relaxed) && !NOTICED.swap(true, Ordering::SeqCst) {
         QUEUE.wake_all();
     }

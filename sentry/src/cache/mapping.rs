@@ -29,6 +29,15 @@ pub trait Backing: Send + Sync {
     /// # Errors
     /// What writing the file gives: `EIO`, `ENOSPC`, `EDQUOT`.
     fn write_back(&self, sleeper: &Sleeper, index: u64, frames: &[Frame], len: usize) -> Result<(), Errno>;
+
+    /// After a write-back for msync(2): makes it durable, and tells what it gave where [`Backing::write_back`] did not.
+    ///
+    /// # Errors
+    /// What writing gave.
+    fn sync(&self, sleeper: &Sleeper) -> Result<(), Errno> {
+        let _ = sleeper;
+        Ok(())
+    }
 }
 
 /// What the cache says of a page.

@@ -34,5 +34,6 @@ mod tests;
 mod truncate;
 mod write_back;
 
+pub use flusher::notice;
 pub use mappers::{Attachment, Copies, Mapper, PageRange, Sharing};
 pub use mapping::{Backing, Lookup, Mapped, Mapping};

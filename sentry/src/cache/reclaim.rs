@@ -109,6 +109,14 @@ fn for_all(sleeper: &Sleeper, budget: &Budget, mut each: impl FnMut(&Mapping) ->
 }
 
 impl Mapping {
+    /// Drops every clean page that nobody uses just now.
+    pub fn forget_clean(&self) {
+        // The first round takes away the marks of use.
+        for _ in 0..2 {
+            while self.drop_clean(PART) > 0 {}
+        }
+    }
+
     /// Drops up to `most` clean pages not used lately; returns how many.
     fn drop_clean(&self, most: usize) -> usize {
         if self.is_memory() {

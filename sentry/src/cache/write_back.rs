@@ -21,6 +21,15 @@ impl Mapping {
         self.flush_range(sleeper, PageRange { from: 0, to: u64::MAX })
     }
 
+    /// As [`Mapping::flush_range`], and more than that where the file's maker has more to do ([`super::Backing::sync`]).
+    ///
+    /// # Errors
+    /// As [`Mapping::flush`].
+    pub fn sync_range(&self, sleeper: &Sleeper, range: PageRange) -> Result<(), Errno> {
+        self.flush_range(sleeper, range)?;
+        self.backing.as_ref().map_or(Ok(()), |backing| backing.sync(sleeper))
+    }
+
     /// Writes dirty pages of `range` back.
     ///
     /// # Errors

@@ -4,9 +4,9 @@ use super::channel::Channel;
 use super::stdio::{self, Streams};
 use super::{Refusal, debug, root, start};
 use crate::abi::Errno;
-use crate::fs::FsCx;
 use crate::fs::fuse::Connection;
 use crate::fs::tty::WindowSize;
+use crate::fs::{FsCx, block};
 use crate::mm::Budget;
 use crate::net::inet::Stack;
 use crate::net::vsock::Vsock;
@@ -146,16 +146,18 @@ impl Pod {
         let (host, domain) = (name(&spec.hostname, "chitin"), name(&spec.domainname, "(none)"));
         let container = Container::new(spec.id.clone(), host, domain, budget.clone(), self.net.clone());
         container.strace.store(spec.strace, core::sync::atomic::Ordering::Relaxed);
-        let tree = root::build(cx, files, &spec, &container, &budget)?;
+        let owner = root::owner(&container);
+        let undo = |_: &Refusal| block::detach(cx.sleeper, owner);
+        let tree = root::build(cx, files, &spec, &container, &budget).inspect_err(undo)?;
         let seccomp = spec.seccomp.as_ref().map(|profile| {
             let program = crate::security::seccomp::profile::compile(profile)?;
             Filter::new(program, None, &budget)
         });
-        let seccomp = seccomp.transpose().map_err(Refusal::of("the seccomp profile"))?;
+        let seccomp = seccomp.transpose().map_err(Refusal::of("the seccomp profile")).inspect_err(undo)?;
         let processes = SpinLock::new(LEVEL, BTreeMap::new());
         let entry = Arc::new(Entry { container, budget, tree, seccomp, processes });
         apply(&entry, &spec.limits);
-        let pid = self.launch(cx, &entry, "", &spec.process)?;
+        let pid = self.launch(cx, &entry, "", &spec.process).inspect_err(undo)?;
         self.containers.lock().insert(spec.id, entry);
         Ok(Reply::Process { pid })
     }
@@ -246,6 +248,7 @@ impl Pod {
             start::release(&process);
             process.wait_exit(cx.sleeper);
         }
+        block::detach(cx.sleeper, root::owner(&entry.container));
         self.containers.lock().remove(id);
         Ok(Reply::Done)
     }
@@ -321,6 +324,10 @@ impl Watch {
             }
         };
         let status = self.process.watch_exit(sleeper, short).shell_status();
+        if self.exec_id.is_none() {
+            // Who hears of the end may read the devices: nothing stays in the cache alone, as after a last close.
+            block::write_back(sleeper, root::owner(&self.process.container));
+        }
         let at_ns = platform::get().realtime_ns();
         // An exec's id is free again once its end is told; init's belongs to the container.
         if let Some((exec_id, entry)) = self.exec_id.as_ref().zip(self.entry.upgrade()) {

@@ -10,7 +10,7 @@ use crate::fs::node::NewNode;
 use crate::fs::overlay::OverlayFs;
 use crate::fs::tmpfs::{self, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, dev, proc, sys};
+use crate::fs::{FileSystem, FsCx, Mount, MountFlags, MountNamespace, Path, SetAttr, block, dev, proc, sys};
 use crate::ipc::mqueue::MqueueFs;
 use crate::mm::Budget;
 use crate::task::Container;
@@ -19,7 +19,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use chitin_proto::control::{ContainerSpec, MountSource, RootWrites};
+use chitin_proto::control::{BlockNode, ContainerSpec, MountSource, RootWrites};
 
 /// What a container's processes see.
 pub(super) struct Tree {
@@ -40,6 +40,9 @@ pub(super) fn build(
     budget: &Arc<Budget>,
 ) -> Result<Tree, Refusal> {
     let view = super::view::View::new(container, budget);
+    for device in &spec.devices {
+        attach(device, container, budget)?;
+    }
     let root = root_fs(cx, files, spec, budget)?;
     let namespace = MountNamespace::new(Mount::of(root, b"overlay", MountFlags::RELATIME));
     let tree = Tree { namespace, cgroup: view };
@@ -47,7 +50,10 @@ pub(super) fn build(
         let options = Options::parse(&mount.options);
         let fs: Arc<dyn FileSystem> = match &mount.source {
             MountSource::Proc => proc::new(&tree.cgroup.proc_source()),
-            MountSource::Sysfs => sys::new(crate::platform::get().cpus(), &tree.cgroup.link_source()),
+            MountSource::Sysfs => {
+                let disks = block::owned_by(owner(container));
+                sys::new(crate::platform::get().cpus(), &tree.cgroup.link_source(), &disks)
+            }
             MountSource::Cgroup => sys::cgroup(&tree.cgroup.cgroup_source()),
             MountSource::Tmpfs => new_tmpfs(&options, budget)?,
             MountSource::Mqueue => MqueueFs::new(&container.ipc.mqueues),
@@ -65,6 +71,10 @@ pub(super) fn build(
                 .map_err(Refusal::of("devices in /dev"))?;
         }
     }
+    for device in &spec.devices {
+        make_device(cx, &tree.namespace, device)
+            .map_err(Refusal::of(format!("block device {}", device.path)))?;
+    }
     for path in &spec.masked_paths {
         mask(cx, &tree.namespace, path)?;
     }
@@ -76,6 +86,44 @@ pub(super) fn build(
         root.set_flags(root.flags() | MountFlags::READ_ONLY);
     }
     Ok(tree)
+}
+
+/// Identity of a container, as an owner of block devices.
+pub(super) fn owner(container: &Arc<Container>) -> usize {
+    Arc::as_ptr(container).addr()
+}
+
+/// Makes what is in a slot a device of the container.
+fn attach(device: &BlockNode, container: &Arc<Container>, budget: &Arc<Budget>) -> Result<(), Refusal> {
+    let slot = usize::try_from(device.slot).unwrap_or(usize::MAX);
+    let port = crate::platform::get().block(slot).ok_or(Errno::ENODEV);
+    port.and_then(|port| block::attach(slot, port, owner(container), budget))
+        .map(drop)
+        .map_err(Refusal::of(format!("block device {} in slot {slot}", device.path)))
+}
+
+/// Makes the special file of a block device, in place of one that is there.
+fn make_device(cx: &FsCx<'_>, namespace: &MountNamespace, device: &BlockNode) -> Result<(), Errno> {
+    let slot = usize::try_from(device.slot).unwrap_or(usize::MAX);
+    let cut = device.path.rfind('/').map_or(0, |at| at + 1);
+    let (dir, name) = device.path.split_at(cut);
+    let dir = namespace.mkdir_all(cx, dir.as_bytes())?;
+    let last = Last::Name(Cow::Borrowed(name.as_bytes()));
+    let new = NewNode::BlockDevice(block::number(slot));
+    let made = match names::create(cx, &dir, &last, Tail::Plain, &new, device.mode) {
+        Err(Errno::EEXIST) => {
+            names::unlink(cx, &dir, &last, Tail::Plain)?;
+            names::create(cx, &dir, &last, Tail::Plain, &new, device.mode)?
+        }
+        made => made?,
+    };
+    let change = SetAttr {
+        mode: Some(device.mode & 0o7777),
+        uid: Some(device.uid),
+        gid: Some(device.gid),
+        ..SetAttr::default()
+    };
+    made.node()?.ops.set_attr(cx, &change)
 }
 
 fn open_share(cx: &FsCx<'_>, files: &Arc<Connection>, name: &str) -> Result<Arc<Share>, Refusal> {

@@ -1,6 +1,7 @@
 //! [`View`]: what proc and the cgroup files of a container tell of its tasks.
 
 use crate::abi::Errno;
+use crate::fs::block::{self, Disk};
 use crate::fs::proc::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
@@ -160,6 +161,10 @@ impl ProcSource for View {
                 None => crate::ipc::limits::read(&self.container.ipc, name),
             },
         }
+    }
+
+    fn disks(&self) -> Vec<Arc<Disk>> {
+        block::owned_by(Arc::as_ptr(&self.container).addr())
     }
 
     fn sysvipc(&self, name: &str) -> String {

@@ -6,7 +6,7 @@ use crate::abi::file::{O_APPEND, O_DSYNC, O_NOATIME};
 use crate::fs::memfd::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_WRITE};
 use crate::fs::node::Atime;
 use crate::fs::open::mode_without_set_id;
-use crate::fs::{FileBody, FileNode, FsCx, MountFlags, Node, NodeKind, OpenFile, SetAttr};
+use crate::fs::{FileBody, FileNode, FsCx, MountFlags, Node, NodeKind, OpenFile, SetAttr, block};
 use crate::security::Capability;
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 /// Largest file (`s_maxbytes`).
 pub const SIZE_MAX: u64 = i64::MAX as u64;
 
-/// The regular file behind an open file.
+/// The regular file or block device behind an open file.
 ///
 /// # Errors
 /// `EISDIR` for a directory, `EINVAL` for anything else without contents at offsets.
@@ -23,6 +23,9 @@ pub fn regular(file: &OpenFile) -> Result<(&Arc<Node>, &Arc<dyn FileNode>), Errn
     match file.body() {
         FileBody::Node(node, _) => match &node.kind {
             NodeKind::File(ops) => Ok((node, ops)),
+            NodeKind::BlockDevice(_) => {
+                block::Opened::of(file).map(|opened| (node, opened.file())).ok_or(Errno::EINVAL)
+            }
             NodeKind::Dir(_) => Err(Errno::EISDIR),
             _ => Err(Errno::EINVAL),
         },
@@ -59,6 +62,12 @@ pub fn touch(cx: &FsCx<'_>, file: &OpenFile) {
     node.ops.accessed(cx, how);
 }
 
+/// Whether an open file is that of a block device: neither limits nor marks of regular files count then.
+#[must_use]
+pub fn is_block_device(file: &OpenFile) -> bool {
+    matches!(file.body(), FileBody::Node(node, _) if matches!(node.kind, NodeKind::BlockDevice(_)))
+}
+
 /// Where a write goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteAt {
@@ -69,10 +78,11 @@ pub enum WriteAt {
 }
 
 impl WriteAt {
-    /// At `offset`, or at the end when the file was opened with `O_APPEND`.
+    /// At `offset`, or at the end when the file was opened with `O_APPEND`, which block devices ignore.
     #[must_use]
     pub fn of(file: &OpenFile, offset: u64) -> Self {
-        if file.flags() & O_APPEND != 0 { Self::End } else { Self::Offset(offset) }
+        let appends = file.flags() & O_APPEND != 0 && !is_block_device(file);
+        if appends { Self::End } else { Self::Offset(offset) }
     }
 }
 
@@ -98,7 +108,7 @@ pub fn write_at(
             WriteAt::Offset(offset) => offset,
             WriteAt::End => size()?,
         };
-        let limit = size_limit.min(SIZE_MAX);
+        let limit = if is_block_device(file) { SIZE_MAX } else { size_limit.min(SIZE_MAX) };
         if from.remaining() == 0 {
             return Ok((offset, 0));
         }
@@ -175,7 +185,10 @@ pub fn seek(
     offset: u64,
     what: Seek,
 ) -> Result<u64, Errno> {
-    let size = node.ops.attr(cx)?.size;
+    let size = match (&node.kind, ops.mapping()) {
+        (NodeKind::BlockDevice(_), Some(mapping)) => mapping.size(),
+        _ => node.ops.attr(cx)?.size,
+    };
     if offset >= size {
         return Err(Errno::ENXIO);
     }

@@ -9,6 +9,7 @@
 //! | [`mount`], [`path`], [`context`] | the tree of a container, places in it, where a process stands in it |
 //! | [`lookup`] | from text to places |
 //! | [`open_file`], [`fd_table`], [`stream`] | what descriptors refer to |
+//! | [`dev`], [`block`] | character and block devices |
 //! | [`lock`] | file locks |
 //! | [`notify`] | telling of what happens to files |
 //!
@@ -17,6 +18,7 @@
 
 pub mod anon;
 pub mod async_io;
+pub mod block;
 pub mod change;
 pub mod context;
 pub mod dentry;

@@ -11,7 +11,9 @@ use crate::fs::node_state::WriteAccess;
 use crate::fs::notify::{self, Mask};
 use crate::fs::permission::{self, Want};
 use crate::fs::pipe::{self, Pipe};
-use crate::fs::{Dentry, FileBody, FsCx, MountFlags, Node, NodeKind, OpenFile, Path, SetAttr, TimeSpec, dev};
+use crate::fs::{
+    Dentry, FileBody, FsCx, MountFlags, Node, NodeKind, OpenFile, Path, SetAttr, TimeSpec, block, dev,
+};
 use crate::security::Capability;
 use crate::wait::Blocked;
 use alloc::sync::Arc;
@@ -219,7 +221,10 @@ fn open_unseen(cx: &FsCx<'_>, path: Path, how: &How, origin: Origin) -> Result<A
             let stream = dev::open_char(&request)?;
             Ok(OpenFile::at(FileBody::Stream(stream, Some(node)), flags, path))
         }
-        NodeKind::BlockDevice(_) => Err(Errno::ENXIO.into()),
+        NodeKind::BlockDevice(number) => {
+            let state = block::open(cx, *number, how.flags)?;
+            Ok(OpenFile::at(FileBody::Node(node, state), flags, path))
+        }
         NodeKind::Open(file) => reopen(file, flags),
     }
 }

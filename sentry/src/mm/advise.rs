@@ -199,7 +199,7 @@ impl Mm {
     pub fn sync(&self, sleeper: &Sleeper, addr: UserAddr, len: u64) -> Result<(), Errno> {
         let (from, to) = sync_range(addr, len)?;
         for part in self.file_parts(from, to) {
-            part.mapping.flush_range(sleeper, part.range)?;
+            part.mapping.sync_range(sleeper, part.range)?;
         }
         if from < to { self.check_mapped(from, to) } else { Ok(()) }
     }

@@ -158,6 +158,12 @@ pub trait Platform: Sync + Send {
         let _ = card;
         None
     }
+
+    /// The block device slot of that index, attached or not; `None` when the machine has no such one.
+    fn block(&self, slot: usize) -> Option<&'static dyn BlockPort> {
+        let _ = slot;
+        None
+    }
 }
 
 static PLATFORM: Once<&'static dyn Platform> = Once::new();
@@ -454,4 +460,89 @@ pub trait NetPort: Sync {
     /// Takes one received frame, whose bytes replace `frame`'s contents. Everything in it is hostile; its length is at most
     /// 64 KiB + headers.
     fn try_receive(&self, frame: &mut Vec<u8>) -> Option<Offload>;
+}
+
+/// What is attached to a block device slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockGeometry {
+    /// Sectors of 512 bytes, not 0.
+    pub sectors: u64,
+    /// Logical block size in bytes.
+    pub block_size: u32,
+    /// Physical block size in bytes.
+    pub physical_block_size: u32,
+    /// Writes fail.
+    pub is_read_only: bool,
+    /// Most sectors of one discard, 0 when there is none.
+    pub max_discard_sectors: u32,
+    /// Most sectors of one write of zeroes, 0 when there is none.
+    pub max_zero_sectors: u32,
+}
+
+/// What a block device is asked for (virtio 1.2, section 5.2.6). Sectors have 512 bytes.
+#[derive(Debug)]
+pub enum BlockRequest<'a> {
+    /// Fills the first `len` bytes of `frames`, at most [`chitin_proto::block::MAX_SEGMENTS`] of them.
+    Read {
+        /// First sector.
+        sector: u64,
+        /// Where to.
+        frames: &'a [Frame],
+        /// Bytes, a multiple of the logical block size.
+        len: usize,
+    },
+    /// Writes the first `len` bytes of `frames`.
+    Write {
+        /// First sector.
+        sector: u64,
+        /// Where from.
+        frames: &'a [Frame],
+        /// Bytes, a multiple of the logical block size.
+        len: usize,
+    },
+    /// Every write that was answered before survives a loss of power once this is answered.
+    Flush,
+    /// The sectors' contents are not needed any more.
+    Discard {
+        /// First sector.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+    },
+    /// The sectors read as zeroes from now on.
+    WriteZeroes {
+        /// First sector.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+        /// Their space may be given back.
+        unmap: bool,
+    },
+    /// Asks for the serial number, padded with zeroes.
+    Identify(&'a mut [u8; chitin_proto::block::ID_BYTES]),
+}
+
+/// Why a request of a block device failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockError {
+    /// The device could not do it.
+    Io,
+    /// The device has no room: a sparse image on a full disk.
+    NoSpace,
+    /// The device has no such request.
+    Unsupported,
+    /// The request could not be set up.
+    NoMemory,
+}
+
+/// A block device (virtio-blk). A request is submitted once and awaited, never retried, by any number of threads at a time.
+pub trait BlockPort: Sync {
+    /// What is attached now, `None` when nothing is.
+    fn geometry(&self) -> Option<BlockGeometry>;
+
+    /// Sends a request and sleeps until it is done.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    fn call(&self, sleeper: &Sleeper, request: BlockRequest<'_>) -> Result<(), BlockError>;
 }

@@ -261,6 +261,9 @@ fn ftruncate(cx: &mut Cx<'_>, fd: Fd, size: i64) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let (node, _) = io::regular(&file).map_err(|_| Errno::EINVAL)?;
+    if io::is_block_device(&file) {
+        return Err(Errno::EINVAL.into());
+    }
     let size = check_size(cx, size)?;
     let scope = Scope::new(cx);
     open::truncate(&scope.cx(cx), node, size)?;
@@ -314,7 +317,7 @@ fn fallocate(cx: &mut Cx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> SysRe
     if !io::is_allocation(mode) {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    if end > descriptor::file_size_limit(cx) {
+    if end > descriptor::file_size_limit(cx) && !io::is_block_device(&file) {
         descriptor::raise_file_size(cx);
         return Err(Errno::EFBIG.into());
     }
@@ -332,7 +335,9 @@ pub(super) fn sync_file(cx: &Cx<'_>, file: &OpenFile) -> SysResult {
     let scope = Scope::new(cx);
     match file.body() {
         FileBody::Node(node, _) => {
-            if let NodeKind::File(ops) = &node.kind {
+            if !node.is_dir()
+                && let Ok((_, ops)) = io::regular(file)
+            {
                 ops.sync(&scope.cx(cx))?;
             }
         }

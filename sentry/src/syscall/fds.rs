@@ -7,6 +7,7 @@ use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{FASYNC, Flock, O_DIRECT, O_NOATIME};
+use crate::fs::block::Opened;
 use crate::fs::fd_table::Entry;
 use crate::fs::io;
 use crate::fs::lock::{self, Mode, NotLocked, Owner, Record, Wait};
@@ -355,7 +356,8 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
     let size = || {
         let scope = Scope::new(cx);
         let attr = node.ops.attr(&scope.cx(cx))?;
-        i64::try_from(attr.size).map_err(|_| Errno::EOVERFLOW)
+        let size = Opened::of(&file).map_or(attr.size, |opened| opened.disk().size());
+        i64::try_from(size).map_err(|_| Errno::EOVERFLOW)
     };
     let base = match whence {
         SET => 0,
@@ -363,7 +365,7 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         END if node.is_dir() => 0,
         END => size()?,
         DATA | HOLE => {
-            let NodeKind::File(ops) = &node.kind else { return Err(Errno::EINVAL.into()) };
+            let (_, ops) = io::regular(&file).map_err(|_| Errno::EINVAL)?;
             let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
             let what = if whence == DATA { io::Seek::Data } else { io::Seek::Hole };
             let scope = Scope::new(cx);
@@ -375,6 +377,9 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
     };
     let target = base.checked_add(offset).ok_or(Errno::EINVAL)?;
     let target = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
+    if Opened::of(&file).is_some_and(|opened| target > opened.disk().size()) {
+        return Err(Errno::EINVAL.into());
+    }
     *position = target;
     usize::try_from(target).map_err(|_| Errno::EOVERFLOW.into())
 }

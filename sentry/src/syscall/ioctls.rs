@@ -7,6 +7,7 @@ use super::terminal;
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::{FASYNC, O_NONBLOCK};
+use crate::fs::block::{self, Opened};
 use crate::fs::stream::IoctlCx;
 use crate::fs::{FileBody, NodeKind};
 use crate::net::SocketFile;
@@ -14,8 +15,14 @@ use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
 
 /// The family's rows.
-pub const ROWS: &[Row] =
-    &[row!(16, "ioctl", 3, ioctl, Restart::Sa, Support::Partial("commands of terminals, sockets and pipes"))];
+pub const ROWS: &[Row] = &[row!(
+    16,
+    "ioctl",
+    3,
+    ioctl,
+    Restart::Sa,
+    Support::Partial("commands of terminals, sockets, pipes and block devices")
+)];
 
 const FIOCLEX: u32 = 0x5451;
 const FIONCLEX: u32 = 0x5450;
@@ -64,6 +71,15 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
             }
         }
         FileBody::Node(node, _) => {
+            if let Some(opened) = Opened::of(&file) {
+                let context =
+                    IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };
+                let creds = cx.task.creds();
+                let done = block::ioctl::ioctl(&context, &file, opened.disk(), &creds, command, argument);
+                if let Some(result) = done {
+                    return Ok(result?);
+                }
+            }
             let scope = Scope::new(cx);
             let attr = || node.ops.attr(&scope.cx(cx));
             match (command, &node.kind) {

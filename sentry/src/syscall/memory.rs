@@ -7,6 +7,7 @@ use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::Iovec;
 use crate::cache::Mapping;
+use crate::fs::block::Opened;
 use crate::fs::memfd::{SEAL_FUTURE_WRITE, SEAL_WRITE};
 use crate::fs::{NodeKind, OpenFile};
 use crate::mm::{
@@ -203,6 +204,13 @@ fn file_source(
     }
     let mapping = match file.node().map(|node| &node.kind) {
         Some(NodeKind::File(node)) => node.mapping().ok_or(Errno::ENODEV)?,
+        Some(NodeKind::BlockDevice(_)) => {
+            let disk = Opened::of(file).ok_or(Errno::ENODEV)?.disk();
+            if shared && file.is_writable() && disk.is_read_only() {
+                return Err(Errno::EINVAL);
+            }
+            disk.mapping().clone()
+        }
         Some(NodeKind::CharDevice(DEV_ZERO)) if !shared => return Ok(MapSource::Anonymous),
         Some(NodeKind::CharDevice(DEV_ZERO)) => {
             let mapping = Mapping::memory();

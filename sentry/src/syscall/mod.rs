@@ -6,6 +6,8 @@ mod ancillary;
 mod args;
 pub mod attrs;
 pub mod barrier;
+#[cfg(test)]
+mod block_tests;
 pub mod creds;
 mod descriptor;
 pub mod dirs;

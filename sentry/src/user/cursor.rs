@@ -66,6 +66,17 @@ impl<'a> UserCursor<'a> {
         }
     }
 
+    /// All addresses and lengths that are ahead, or-ed.
+    fn alignment(&self) -> usize {
+        let within = self.within;
+        let pieces = self.slices.iter().enumerate().filter(|(_, slice)| slice.len > 0);
+        pieces.fold(0, |bits, (at, slice)| {
+            let skipped = if at == 0 { within } else { 0 };
+            let start = slice.addr.get().wrapping_add(skipped as u64);
+            bits | usize::try_from(start).unwrap_or(1) | slice.len.saturating_sub(skipped)
+        })
+    }
+
     /// Current position and the bytes that follow it in one piece.
     fn piece(&mut self) -> Option<(UserAddr, usize)> {
         while let Some((first, rest)) = self.slices.split_first() {
@@ -130,6 +141,16 @@ impl<'a> IoReader<'a> {
     #[must_use]
     pub fn kernel(bytes: &'a [u8]) -> Self {
         Self { total: bytes.len(), source: Source::Kernel(bytes, bytes) }
+    }
+
+    /// Addresses and lengths of what is ahead, or-ed: a multiple of a power of two if all of them are. Bytes of the kernel
+    /// lie anywhere.
+    #[must_use]
+    pub fn alignment(&self) -> usize {
+        match &self.source {
+            Source::User(cursor) => cursor.alignment(),
+            Source::Kernel(_, bytes) => bytes.len(),
+        }
     }
 
     /// Bytes not yet taken.
@@ -260,6 +281,15 @@ impl<'a> IoWriter<'a> {
     #[must_use]
     pub fn kernel(bytes: &'a mut [u8]) -> Self {
         Self { total: bytes.len(), sink: Sink::Kernel { bytes, done: 0 } }
+    }
+
+    /// As [`IoReader::alignment`].
+    #[must_use]
+    pub fn alignment(&self) -> usize {
+        match &self.sink {
+            Sink::User(cursor) => cursor.alignment(),
+            Sink::Kernel { bytes, done } => bytes.len() - done,
+        }
     }
 
     /// Room left.

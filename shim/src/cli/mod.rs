@@ -72,6 +72,10 @@ struct RunArgs {
     /// Mounts a directory or file of the host (`SRC:DST` or `SRC:DST:ro`).
     #[arg(long, value_name = "SRC:DST[:ro]")]
     mount: Vec<String>,
+    /// Attaches a raw image or a block device of the host, as /dev/vda, /dev/vdb and so on; `direct` goes around the host's
+    /// page cache.
+    #[arg(long, value_name = "FILE[:ro][:direct]")]
+    block: Vec<String>,
     /// Sets an environment variable.
     #[arg(long, short, value_name = "K=V")]
     env: Vec<String>,

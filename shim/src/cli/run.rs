@@ -5,6 +5,7 @@
 
 use super::terminal::{RawMode, size};
 use super::{RunArgs, fail, set_env};
+use crate::block::{BlockSource, Caching, PlannedBlock, SLOTS};
 use crate::config::{Config, ConfigError};
 use crate::container::{self, ContainerError};
 use crate::network::{self, Attached, NetworkError, PodNetwork, Wanted};
@@ -28,6 +29,9 @@ const PATIENCE: u32 = 3;
 /// How often a slow reader of our output is looked at after the container has ended.
 const DRAIN_CHECK: Duration = Duration::from_secs(2);
 
+/// Group of disks, as most distributions number it.
+const DISK_GROUP: u32 = 6;
+
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
@@ -47,6 +51,8 @@ enum RunError {
     Io { what: String, source: io::Error },
     #[error("--mount {0:?}: expected SRC:DST or SRC:DST:ro, DST absolute")]
     Mount(String),
+    #[error("--block: a sandbox has at most {SLOTS} block devices")]
+    Blocks,
     #[error("nothing to run: give a command after `--`")]
     NoCommand,
 }
@@ -122,7 +128,7 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     let begin = Instant::now();
     let sandbox = Sandbox::launch(launch, sender.clone())?;
     // While the guest boots: what the host has to do.
-    let trees = container::open_shares(&plan, None)?;
+    let opened = container::open_all(&plan, None)?;
     let raw_mode = if tty {
         Some(RawMode::enter().map_err(|source| RunError::Io { what: "terminal".into(), source })?)
     } else {
@@ -148,8 +154,8 @@ fn try_run(args: RunArgs) -> Result<u8, RunError> {
     } else {
         Streams::own().map_err(streams_error)?.attach(&sandbox)?
     };
-    container::create(&sandbox, plan, &trees, stdio)?;
-    drop(trees);
+    container::create(&sandbox, plan, &opened, stdio)?;
+    drop(opened);
     let created = Instant::now();
     sandbox.control(&Request::StartContainer { id: id.clone() })?;
     let mut running = Running { sandbox: &sandbox, id, outputs, shows_log, interrupts: 0 };
@@ -293,6 +299,19 @@ impl Running<'_> {
                     eprintln!("{name:24} {frames} frames, {bytes} bytes, {large} large, {dropped} dropped");
                 }
             }
+            for (slot, block) in &stats.blocks {
+                eprintln!(
+                    "{:24} {} reads, {} bytes; {} writes, {} bytes; {} flushes, {} discards, {} errors",
+                    format!("block device {slot}"),
+                    block.reads,
+                    block.read_bytes,
+                    block.writes,
+                    block.written_bytes,
+                    block.flushes,
+                    block.discards,
+                    block.errors
+                );
+            }
             if stats.log_dropped > 0 {
                 eprintln!("{:24} {}", "log bytes dropped", stats.log_dropped);
             }
@@ -347,10 +366,39 @@ fn plan(args: &RunArgs, id: &str) -> Result<Planned, RunError> {
         let plan = rootfs_plan(args, id, source, mounts)?;
         Planned { plan, wants_tty: false, network: Wanted::New }
     };
+    for text in &args.block {
+        let block = parse_block(text, planned.plan.blocks.len())?;
+        planned.plan.blocks.push(block);
+    }
     if let Some(path) = &args.netns {
         planned.network = Wanted::Namespace(path.clone());
     }
     Ok(planned)
+}
+
+/// `FILE[:ro][:direct]`, as the `index`th block device.
+fn parse_block(text: &str, index: usize) -> Result<PlannedBlock, RunError> {
+    let (mut path, mut access, mut caching) = (text, Access::ReadWrite, Caching::Host);
+    loop {
+        if let Some(rest) = path.strip_suffix(":ro") {
+            (path, access) = (rest, Access::ReadOnly);
+        } else if let Some(rest) = path.strip_suffix(":direct") {
+            (path, caching) = (rest, Caching::None);
+        } else {
+            break;
+        }
+    }
+    let letter = u8::try_from(index).ok().filter(|index| usize::from(*index) < SLOTS);
+    let letter = letter.map(|index| char::from(b'a' + index)).ok_or(RunError::Blocks)?;
+    Ok(PlannedBlock {
+        source: BlockSource::Path(path.into()),
+        access,
+        caching,
+        path: format!("/dev/vd{letter}"),
+        mode: 0o660,
+        uid: 0,
+        gid: DISK_GROUP,
+    })
 }
 
 type BindMount = (PathBuf, String, Vec<String>);

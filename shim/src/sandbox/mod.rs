@@ -15,12 +15,14 @@ pub use channel::{ChannelError, Ticket};
 pub use ending::Ending;
 pub use spawn::{OVERRIDE, PROGRAM, find};
 
+use crate::block::OpenBlock;
 use crate::network::PodNetwork;
 use channel::{Channel, Reader, channel};
+use chitin_proto::block::SLOTS;
 use chitin_proto::network::Network;
 use chitin_proto::vmm::{
-    Access, CachePolicy, Card, Direction, EndReason, Event as VmmEvent, MachineConfig, Reply as VmmReply,
-    Request as VmmRequest, Share, Stats as VmmStats,
+    Access, Block, CachePolicy, Card, Direction, EndReason, Event as VmmEvent, MachineConfig,
+    Reply as VmmReply, Request as VmmRequest, Share, Stats as VmmStats,
 };
 use chitin_proto::vsock::{PORT_CONTROL, PORT_STREAMS};
 use chitin_proto::{VERSION, control};
@@ -95,6 +97,9 @@ pub enum SandboxError {
         /// What it said.
         log: String,
     },
+    /// A sandbox has no more slots for block devices.
+    #[error("a sandbox has at most {SLOTS} block devices")]
+    NoSlot,
     /// The sandbox has ended.
     #[error("the sandbox has ended: {0}")]
     Ended(Ending),
@@ -153,6 +158,8 @@ pub struct Sandbox {
     network: Mutex<Option<Network>>,
     next_port: AtomicU32,
     next_share: AtomicU32,
+    /// Which slots for block devices are taken.
+    slots: Mutex<[bool; SLOTS]>,
 }
 
 impl Sandbox {
@@ -191,6 +198,7 @@ impl Sandbox {
             network: Mutex::new(network),
             next_port: AtomicU32::new(PORT_STREAMS),
             next_share: AtomicU32::new(0),
+            slots: Mutex::new([false; SLOTS]),
         };
         sandbox
             .watch(vmm_reader, control_reader, events)
@@ -259,6 +267,49 @@ impl Sandbox {
         let request = VmmRequest::DetachShare { name: name.to_owned() };
         let ticket = self.vmm.send(&request, &[]).map_err(|error| self.explain(error))?;
         self.finish("detach a directory", ticket)
+    }
+
+    /// Attaches a block device and returns the slot in which the guest finds it.
+    ///
+    /// # Errors
+    /// [`SandboxError::NoSlot`]; when the VMM refuses or is gone.
+    pub fn attach_block(&self, block: &OpenBlock) -> Result<u32, SandboxError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = (0u32..).zip(slots.iter_mut()).find(|(_, is_taken)| !**is_taken);
+            let (slot, is_taken) = free.ok_or(SandboxError::NoSlot)?;
+            *is_taken = true;
+            slot
+        };
+        let request = VmmRequest::AttachBlock(Block {
+            slot,
+            access: block.access,
+            bytes: block.bytes,
+            block_size: block.block_size,
+            physical_block_size: block.physical_block_size,
+            serial: block.serial.clone(),
+        });
+        let attached = self.attach(request, block.file.as_fd(), "attach a block device", slot);
+        attached.and_then(Attachment::finish).inspect_err(|_| self.free_slot(slot))
+    }
+
+    /// Takes a block device away again.
+    ///
+    /// # Errors
+    /// When the VMM refuses or is gone.
+    pub fn detach_block(&self, slot: u32) -> Result<(), SandboxError> {
+        let ticket =
+            self.vmm.send(&VmmRequest::DetachBlock { slot }, &[]).map_err(|error| self.explain(error))?;
+        self.finish("detach a block device", ticket)?;
+        self.free_slot(slot);
+        Ok(())
+    }
+
+    fn free_slot(&self, slot: u32) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(is_taken) = usize::try_from(slot).ok().and_then(|slot| slots.get_mut(slot)) {
+            *is_taken = false;
+        }
     }
 
     /// Hands a stream over and returns the port at which the guest finds it.

@@ -109,9 +109,10 @@ impl RootfsRun {
             masked_paths: MASKED.iter().map(ToString::to_string).collect(),
             readonly_paths: READ_ONLY.iter().map(ToString::to_string).collect(),
             seccomp: None,
+            devices: Vec::new(),
             strace: false,
         };
-        Ok(Plan { container, shares })
+        Ok(Plan { container, shares, blocks: Vec::new() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! shared first. [`crate::container`] carries a plan out.
 
 mod defaults;
+mod devices;
 mod limits;
 mod mounts;
 mod process;
@@ -17,6 +18,7 @@ pub use process::{process, process_from_json};
 pub use seccomp::seccomp;
 pub use user::{User, UserError};
 
+use crate::block::PlannedBlock;
 use chitin_proto::control::{ContainerSpec, Root, RootWrites};
 use chitin_proto::vmm::{Access, CachePolicy};
 use oci_spec::runtime::Spec;
@@ -85,13 +87,15 @@ pub enum SpecError {
     },
 }
 
-/// A container and the directories that it needs.
+/// A container, and the directories and block devices that it needs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What the sentry will be told; the names of shares are still empty.
     pub container: ContainerSpec,
     /// What has to be shared, and where its name goes.
     pub shares: Vec<PlannedShare>,
+    /// Block devices; their special files are made from this.
+    pub blocks: Vec<PlannedBlock>,
 }
 
 /// Reads a bundle's `config.json`.
@@ -161,9 +165,10 @@ pub fn plan(id: &str, spec: &Spec, rootfs: &Path) -> Result<Plan, SpecError> {
         masked_paths: linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default(),
         readonly_paths: linux.and_then(|linux| linux.readonly_paths().clone()).unwrap_or_default(),
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::seccomp).transpose()?,
+        devices: Vec::new(),
         strace: false,
     };
-    Ok(Plan { container, shares })
+    Ok(Plan { container, shares, blocks: devices::plan(spec)? })
 }
 
 /// The root file system's directory of a bundle.

@@ -35,7 +35,7 @@ fn planned(config: &str) -> Result<Plan, SpecError> {
 
 #[test]
 fn everything_arrives() {
-    let Plan { container, shares } = planned(CONFIG).unwrap();
+    let Plan { container, shares, .. } = planned(CONFIG).unwrap();
     let process = &container.process;
     assert_eq!(process.args, ["sh", "-c", "exit 7"]);
     assert_eq!((process.uid, process.gid, process.umask), (5, 6, Some(18)));

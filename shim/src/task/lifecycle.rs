@@ -40,6 +40,7 @@ impl TaskService {
             bundle: PathBuf::from(&request.bundle),
             processes: HashMap::from([(String::new(), init)]),
             shares: Vec::new(),
+            blocks: Vec::new(),
             ledger: None,
             is_paused: false,
         };
@@ -92,18 +93,19 @@ impl TaskService {
         let ledger = own_ledger.as_ref().unwrap_or(&self.parts.ledger);
         let result = crate::rootfs::assemble(&request.rootfs, &rootfs, ledger)
             .map_err(TaskError::from)
-            .and_then(|root| Ok(container::open_shares(&plan, Some(root))?));
+            .and_then(|root| Ok(container::open_all(&plan, Some(root))?));
         // From here on the entry owns the ledger, so that a failure settles it.
         self.state().container(id)?.ledger = own_ledger;
-        let trees = result?;
+        let opened = result?;
         sandbox.ready()?;
         let size = console_size(spec);
         let (stdio, outputs, io) = streams.attach(sandbox, size)?;
-        let created =
-            container::create(sandbox, plan, &trees, stdio).inspect_err(|_| sandbox.detach_streams(stdio))?;
+        let created = container::create(sandbox, plan, &opened, stdio)
+            .inspect_err(|_| sandbox.detach_streams(stdio))?;
         let mut state = self.state();
         let entry = state.container(id)?;
         entry.shares = created.shares;
+        entry.blocks = created.blocks;
         let init = state.process(id, "")?;
         init.io = io;
         init.outputs = outputs;
@@ -303,7 +305,7 @@ impl TaskService {
                 if let Err(error) = sandbox.control(&request) {
                     log(Level::Warning, format!("delete container {id} in the sandbox: {error}"));
                 }
-                container::detach(sandbox, &container.shares);
+                container::detach(sandbox, &container.shares, &container.blocks);
             }
         }
         if let Some(ledger) = container.ledger {

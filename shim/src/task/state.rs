@@ -23,6 +23,8 @@ pub(super) struct Container {
     pub(super) processes: HashMap<String, Process>,
     /// Names of its shares in the VMM.
     pub(super) shares: Vec<String>,
+    /// Slots of its block devices in the VMM.
+    pub(super) blocks: Vec<u32>,
     /// Its own ledger; the first container uses the sandbox's.
     pub(super) ledger: Option<Ledger>,
     pub(super) is_paused: bool,

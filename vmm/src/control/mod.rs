@@ -120,7 +120,10 @@ impl Server {
     fn serve(&mut self, request: &Request) -> Result<Reply, String> {
         // Taken even when the request is refused: it must not be mistaken for the next one's.
         let descriptor = match request {
-            Request::AttachShare(_) | Request::AttachStream { .. } | Request::AttachNetwork(_) => {
+            Request::AttachShare(_)
+            | Request::AttachStream { .. }
+            | Request::AttachNetwork(_)
+            | Request::AttachBlock(_) => {
                 Some(self.channel.take_descriptor().ok_or("the request came without its descriptor")?)
             }
             _ => None,
@@ -150,6 +153,14 @@ impl Server {
             }
             (Request::DetachShare { name }, ..) => {
                 self.shares.detach(name).map_err(text)?;
+                Reply::Done
+            }
+            (Request::AttachBlock(block), Some(descriptor), Some(sandbox)) => {
+                sandbox.attach_block(block, descriptor).map_err(text)?;
+                Reply::Done
+            }
+            (Request::DetachBlock { slot }, _, Some(sandbox)) => {
+                sandbox.detach_block(*slot).map_err(text)?;
                 Reply::Done
             }
             (Request::AttachStream { port, direction }, Some(descriptor), Some(sandbox)) => {
@@ -219,6 +230,8 @@ const fn name(request: &Request) -> &'static str {
         Request::AttachNetwork(_) => "AttachNetwork",
         Request::AttachShare(_) => "AttachShare",
         Request::DetachShare { .. } => "DetachShare",
+        Request::AttachBlock(_) => "AttachBlock",
+        Request::DetachBlock { .. } => "DetachBlock",
         Request::AttachStream { .. } => "AttachStream",
         Request::DetachStream { .. } => "DetachStream",
         Request::Start => "Start",

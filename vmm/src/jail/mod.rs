@@ -6,6 +6,7 @@
 //! | when the file server's thread starts | its seccomp filter; it keeps the capabilities |
 //! | when a network card's thread starts | it gives all capabilities up and gets its filter |
 //! | when the machine is built, before the guest's first instruction ([`close`]) | the main thread gives all capabilities up and gets its filter; vCPU threads are its children and add their own |
+//! | when a thread for block devices starts | it is a child of the main thread and adds its own filter |
 //!
 //! The file server keeps `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_FOWNER` and `CAP_FSETID`: it acts for
 //! users of the guest, whom the sentry has checked, on files of whatever owner, as the root of a container would. It has

@@ -1,6 +1,6 @@
 //! Seccomp filters, one per kind of thread: lists of what was seen to be needed, everything else ends the process.
 //!
-//! A thread's filters add up: vCPU threads run under the main thread's and their own.
+//! A thread's filters add up: vCPU threads and those of block devices run under the main thread's and their own.
 
 use super::JailError;
 use seccompiler::{
@@ -30,6 +30,8 @@ pub enum Thread {
     FileServer,
     /// A network card.
     Network,
+    /// A thread that serves block devices.
+    Block,
     /// A vCPU.
     Vcpu,
 }
@@ -128,6 +130,17 @@ const FILE_SERVER: &[i64] = &[
 
 const NETWORK: &[i64] = &[libc::SYS_poll, libc::SYS_ppoll, libc::SYS_readv, libc::SYS_writev];
 
+/// Threads for block devices are started by the main thread when the first device comes, so its filter has these calls too.
+const BLOCK: &[i64] = &[
+    libc::SYS_fallocate,
+    libc::SYS_fdatasync,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_preadv,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+];
+
 /// vCPUs need no more than the common ones and KVM's ioctls.
 const VCPU: &[i64] = &[];
 
@@ -144,10 +157,12 @@ fn program(thread: Thread, mode: Mode) -> Result<BpfProgram, seccompiler::Backen
         Thread::Main => (MAIN, true),
         Thread::FileServer => (FILE_SERVER, false),
         Thread::Network => (NETWORK, false),
+        Thread::Block => (BLOCK, false),
         Thread::Vcpu => (VCPU, true),
     };
+    let inherited = if thread == Thread::Main { BLOCK } else { &[] };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMMON.iter().chain(own).map(|call| (*call, Vec::new())).collect();
+        COMMON.iter().chain(own).chain(inherited).map(|call| (*call, Vec::new())).collect();
     if kvm {
         rules.insert(libc::SYS_ioctl, kvm_ioctl()?);
     }
@@ -167,6 +182,7 @@ pub fn apply(thread: Thread, mode: Mode) -> Result<(), JailError> {
         Thread::Main => "the main thread",
         Thread::FileServer => "the file server",
         Thread::Network => "a network card",
+        Thread::Block => "block devices",
         Thread::Vcpu => "a vCPU",
     };
     if mode == Mode::Off {

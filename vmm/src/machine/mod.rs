@@ -30,7 +30,7 @@ use crate::kvm::vm::{self, Vm};
 use crate::virtio::DeviceSpec;
 use crate::virtio::queue::{QueueError, VirtQueue};
 use chitin_proto::boot::{BootInfo, MAGIC, MAX_DEVICES};
-use chitin_proto::device::{DeviceDesc, ring_bytes};
+use chitin_proto::device::{CONFIG_SIZE, DeviceDesc, ring_bytes};
 use chitin_proto::layout::{self, MAX_QUEUES};
 use chitin_proto::vmm::MachineConfig;
 use clock::{ClockError, GuestClock};
@@ -40,6 +40,7 @@ use memory::{GuestRam, MemoryError};
 use notice::Notices;
 use paging::LargestPage;
 use plan::Plan;
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::{FromZeros, IntoBytes};
@@ -248,6 +249,29 @@ impl Machine {
     #[must_use]
     pub const fn time_to_start(&self) -> Duration {
         self.time_to_start
+    }
+
+    /// Has kicks of the device's queue cost no exit to user space, if there is an ioeventfd to be had; it waits for a grace
+    /// period of the host's, so only what is really used should have one.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`]; [`MachineError::Config`] when there is no such device.
+    pub fn speed_up_kicks(&self, device: usize, queue: u16, kick: &Event) -> Result<(), MachineError> {
+        let shared = self.vcpus.shared();
+        let Some(device) = shared.plan.devices.get(device) else {
+            return Err(MachineError::Config(format!("there is no device {device}")));
+        };
+        Ok(shared.vm.add_doorbell(device.doorbell, queue, kick)?)
+    }
+
+    /// Changes the configuration space of a device, where the guest reads it anew.
+    ///
+    /// # Errors
+    /// [`MachineError::Memory`].
+    pub fn write_config(&self, device: usize, config: &[u8; CONFIG_SIZE]) -> Result<(), MachineError> {
+        let within = offset_of!(BootInfo, devices) + device * size_of::<DeviceDesc>();
+        let at = layout::RAM_GPA + (within + offset_of!(DeviceDesc, config)) as u64;
+        Ok(self.ram.write(at, config)?)
     }
 
     /// Starts the boot CPU.

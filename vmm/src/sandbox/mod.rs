@@ -1,7 +1,8 @@
 //! The sandbox: a machine with its devices, and the event loop's reactions.
 //!
 //! One thread (the process's first) serves the control channel, the log and the devices that only move bytes between
-//! queues and descriptors; the file server has a thread of its own, every network card and every vCPU too.
+//! queues and descriptors; the file server has a thread of its own, every network card and every vCPU too, and all block
+//! devices together have a few.
 
 pub mod poll;
 
@@ -13,6 +14,8 @@ use crate::machine::console::Console;
 use crate::machine::image::Image;
 use crate::machine::notice::{GuestEnd, Notices};
 use crate::machine::{Machine, MachineError};
+use crate::virtio::block::image::{Image as DiskImage, ImageError as DiskError};
+use crate::virtio::block::{Blocks, SlotError};
 use crate::virtio::fs::Fs;
 use crate::virtio::net::tap::Tap;
 use crate::virtio::net::{Net, NetCounters};
@@ -20,8 +23,9 @@ use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{AttachError, Vsock};
 use crate::virtio::worker::Worker;
 use crate::virtio::{Violation, VirtioDevice};
+use chitin_proto::block::SLOTS;
 use chitin_proto::layout::PowerOff;
-use chitin_proto::vmm::{Card, Direction, EndReason, MachineConfig, Stats};
+use chitin_proto::vmm::{Block, Card, Direction, EndReason, MachineConfig, Stats};
 use poll::{Poll, Ready, Source};
 use rustix::event::epoll::EventFlags;
 use std::os::fd::OwnedFd;
@@ -55,6 +59,26 @@ pub struct Sandbox {
     vsock: Vsock,
     fs: Worker,
     cards: Vec<(Worker, Arc<NetCounters>)>,
+    blocks: Blocks,
+    /// Number of the first block device among all devices.
+    first_block: usize,
+    /// Slots whose doorbells have an ioeventfd.
+    fast_kicks: [bool; SLOTS],
+    mode: seccomp::Mode,
+}
+
+/// Why a block device could not be attached or detached.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// The image.
+    #[error(transparent)]
+    Image(#[from] DiskError),
+    /// The slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
 }
 
 /// A network card that the machine is to have.
@@ -78,6 +102,8 @@ impl Sandbox {
         let notices = Arc::new(Notices::new().map_err(resource("an eventfd"))?);
         let mut specs = vec![Fs::spec(), Vsock::spec(), Rng::spec()];
         specs.extend(cards.iter().enumerate().map(|(index, (card, tap))| Net::spec(index, card, tap)));
+        let first_block = specs.len();
+        specs.extend((0..SLOTS).map(Blocks::spec));
         let (machine, queues) = Machine::new(config, image, &specs, Arc::clone(&notices), mode)?;
         let mut queues = queues.into_iter();
         let mut take = || queues.next().unwrap_or_default();
@@ -89,6 +115,9 @@ impl Sandbox {
             .into_iter()
             .map(|(card, tap)| Net::new(Arc::clone(machine.ram()), take(), tap, card.limit))
             .collect();
+        let slots = (0..SLOTS).flat_map(|_| take()).collect();
+        let blocks = Blocks::new(Arc::clone(machine.ram()), slots, Arc::clone(&notices))
+            .map_err(resource("an eventfd"))?;
 
         let watch =
             |fd: &Event, source| poll.add(fd, source, EventFlags::IN).map_err(resource("an epoll entry"));
@@ -113,7 +142,40 @@ impl Sandbox {
         }
         jail::close(mode)?;
         let console = Console::new(Arc::clone(machine.ram()), config.log_bytes_per_second);
-        Ok(Self { notices, machine, console, rng, vsock, fs, cards })
+        let fast_kicks = [false; SLOTS];
+        Ok(Self { notices, machine, console, rng, vsock, fs, cards, blocks, first_block, fast_kicks, mode })
+    }
+
+    /// Fills a slot for a block device.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn attach_block(&mut self, block: &Block, file: OwnedFd) -> Result<(), BlockError> {
+        let image = DiskImage::new(file, block)?;
+        let mode = self.mode;
+        self.blocks.attach(block.slot, image, move || seccomp::apply(seccomp::Thread::Block, mode))?;
+        let at = usize::try_from(block.slot).unwrap_or(usize::MAX);
+        if let Some(is_fast @ false) = self.fast_kicks.get_mut(at) {
+            self.machine.speed_up_kicks(self.first_block + at, 0, self.blocks.kick(block.slot)?)?;
+            *is_fast = true;
+        }
+        self.show_block(block.slot)
+    }
+
+    /// Empties a slot.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn detach_block(&self, slot: u32) -> Result<(), BlockError> {
+        self.blocks.detach(slot)?;
+        self.show_block(slot)
+    }
+
+    /// Writes down for the guest what is in a slot.
+    fn show_block(&self, slot: u32) -> Result<(), BlockError> {
+        let config = self.blocks.config(slot)?;
+        let at = self.first_block + usize::try_from(slot).unwrap_or(usize::MAX);
+        Ok(self.machine.write_config(at, &zerocopy::transmute!(config))?)
     }
 
     /// Lets the boot CPU run.
@@ -167,6 +229,7 @@ impl Sandbox {
             exits: self.machine.exits().read(),
             requests: requests.collect(),
             cards: self.cards.iter().map(|(_, counters)| counters.read()).collect(),
+            blocks: self.blocks.stats(),
             log_dropped: self.console.dropped(),
             first_user_ns: self.machine.first_user_ns(),
             vcpu_ns: self.machine.vcpus().cpu_time_ns(),

@@ -4,6 +4,7 @@
 //! [`queue::VirtQueue`]s and requests as [`chain::Chain`]s whose every byte is hostile: what a well-behaved guest cannot
 //! do is a [`Violation`] and ends the sandbox.
 
+pub mod block;
 pub mod chain;
 pub mod fs;
 pub mod io;

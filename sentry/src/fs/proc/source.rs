@@ -1,6 +1,7 @@
 //! What proc tells of, as the rooms above hand it down: this room names no task.
 
 use crate::abi::Errno;
+use crate::fs::block::Disk;
 use crate::fs::{FdTable, FsContext, FsCx, OpenFile};
 use crate::mm::Mm;
 use crate::security::Creds;
@@ -18,6 +19,11 @@ pub trait ProcSource: Send + Sync {
 
     /// Figures of the sandbox as this container sees it.
     fn system(&self) -> SystemInfo;
+
+    /// Block devices.
+    fn disks(&self) -> Vec<Arc<Disk>> {
+        Vec::new()
+    }
 
     /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`.
     fn sysvipc(&self, name: &str) -> String;

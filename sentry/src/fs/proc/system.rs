@@ -4,6 +4,7 @@ use super::source::ProcSource;
 use crate::abi::Errno;
 use crate::fs::FsCx;
 use crate::fs::Node;
+use crate::fs::filesystem::device_parts;
 use crate::fs::pseudo::{Meta, PseudoDir, PseudoFile, Text};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -21,7 +22,7 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
         ("cpuinfo", cpuinfo),
         ("devices", |_| {
             String::from(
-                "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n",
+                "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n254 virtblk\n",
             )
         }),
         ("filesystems", |_| {
@@ -33,7 +34,7 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
         ("loadavg", loadavg),
         ("meminfo", meminfo),
         ("modules", |_| String::new()),
-        ("partitions", |_| String::from("major minor  #blocks  name\n\n")),
+        ("partitions", partitions),
         ("stat", stat),
         ("swaps", |_| String::from("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("uptime", uptime),
@@ -59,6 +60,15 @@ pub(super) fn sysvipc(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
         (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
     };
     PseudoDir::fixed(Meta::new(dev, 150, 0o555), [file(151, "msg"), file(152, "sem"), file(153, "shm")])
+}
+
+fn partitions(source: &dyn ProcSource) -> String {
+    let mut out = String::from("major minor  #blocks  name\n\n");
+    for disk in source.disks() {
+        let (major, minor) = device_parts(disk.number());
+        let _ = writeln!(out, "{major:4}  {minor:7} {:10} {}", disk.size() / 1024, disk.name());
+    }
+    out
 }
 
 fn uptime(source: &dyn ProcSource) -> String {

@@ -1,10 +1,12 @@
 //! sysfs and the cgroup file system (sysfs(5), cgroups(7)): what programs read to size themselves.
 
+mod block;
 mod cgroup;
 mod cpu;
 mod net;
 
 use crate::abi::Errno;
+use crate::fs::block::Disk;
 use crate::fs::filesystem::{FileSystem, anonymous_device};
 use crate::fs::pseudo::{Meta, PseudoDir, PseudoFile, PseudoFs, Text};
 use crate::fs::{FsCx, Node};
@@ -40,9 +42,9 @@ impl Builder {
     }
 }
 
-/// The sysfs of a sandbox with that many CPUs.
+/// The sysfs of a container with those block devices, in a sandbox with that many CPUs.
 #[must_use]
-pub fn new(cpus: usize, links: &Arc<dyn LinkSource>) -> Arc<dyn FileSystem> {
+pub fn new(cpus: usize, links: &Arc<dyn LinkSource>, disks: &[Arc<Disk>]) -> Arc<dyn FileSystem> {
     let at = Builder { dev: anonymous_device(), ino: Cell::new(0) };
     let range = cgroup::cpu_list(cpus);
     let cpu = PseudoDir::node(at.meta(0o555), cpu::Cpus { dev: at.dev, count: cpus.max(1) });
@@ -67,12 +69,12 @@ pub fn new(cpus: usize, links: &Arc<dyn LinkSource>) -> Arc<dyn FileSystem> {
         ("ostype", at.text(String::from("Chitin\n"))),
     ]);
     let fs = at.dir(alloc::vec![("cgroup", at.dir(Vec::new()))]);
-    let class = at.dir(alloc::vec![("net", net::class(&at, links))]);
+    let class = at.dir(alloc::vec![("block", block::by_name(&at, disks)), ("net", net::class(&at, links))]);
     let root = at.dir(alloc::vec![
-        ("block", at.dir(Vec::new())),
+        ("block", block::directories(&at, disks)),
         ("bus", at.dir(Vec::new())),
         ("class", class),
-        ("dev", at.dir(Vec::new())),
+        ("dev", at.dir(alloc::vec![("block", block::by_number(&at, disks))])),
         ("devices", devices),
         ("firmware", at.dir(Vec::new())),
         ("fs", fs),

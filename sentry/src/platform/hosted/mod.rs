@@ -9,6 +9,7 @@
 //! ```
 
 mod baton;
+pub mod disk;
 mod space;
 mod user;
 
