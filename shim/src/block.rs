@@ -156,10 +156,9 @@ pub fn open_block(planned: &PlannedBlock) -> Result<OpenBlock, BlockError> {
                 Access::ReadOnly => FlockOperation::NonBlockingLockShared,
                 Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
             };
-            match flock(&file, how) {
-                Err(Errno::WOULDBLOCK) => return Err(BlockError::InUse { path }),
-                // A file system without locks.
-                Ok(()) | Err(_) => {}
+            // A file system without locks is none of ours to mend.
+            if flock(&file, how) == Err(Errno::WOULDBLOCK) {
+                return Err(BlockError::InUse { path });
             }
             let unit = if planned.caching == Caching::None { 4096 } else { 512 };
             (unit, 4096)

@@ -185,10 +185,7 @@ pub fn seek(
     offset: u64,
     what: Seek,
 ) -> Result<u64, Errno> {
-    let size = match (&node.kind, ops.mapping()) {
-        (NodeKind::BlockDevice(_), Some(mapping)) => mapping.size(),
-        _ => node.ops.attr(cx)?.size,
-    };
+    let size = node.ops.attr(cx)?.size;
     if offset >= size {
         return Err(Errno::ENXIO);
     }

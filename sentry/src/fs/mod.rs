@@ -24,6 +24,7 @@ pub mod context;
 pub mod dentry;
 pub mod dev;
 pub mod epoll;
+pub mod erofs;
 pub mod eventfd;
 pub mod fd_table;
 pub mod filesystem;

@@ -365,7 +365,7 @@ fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         END if node.is_dir() => 0,
         END => size()?,
         DATA | HOLE => {
-            let (_, ops) = io::regular(&file).map_err(|_| Errno::EINVAL)?;
+            let NodeKind::File(ops) = &node.kind else { return Err(Errno::EINVAL.into()) };
             let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
             let what = if whence == DATA { io::Seek::Data } else { io::Seek::Hole };
             let scope = Scope::new(cx);

@@ -5,11 +5,12 @@ use super::row::{Restart, Row, Support, row};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::abi::file::AT_FDCWD;
+use crate::fs::erofs::ErofsFs;
 use crate::fs::lookup::Follow;
 use crate::fs::mount::{Depth, Propagation, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, FsContext, Mount, MountFlags, MountNamespace, Path, Superblock};
+use crate::fs::{FileSystem, FsContext, Mount, MountFlags, MountNamespace, NodeKind, Path, Superblock, block};
 use crate::security::Capability;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
@@ -89,6 +90,30 @@ pub(super) fn new_superblock(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result
     Ok(Superblock::new(fs))
 }
 
+/// The file system on a block device: EROFS is the one that is there.
+///
+/// # Errors
+/// `EPERM` without the power over the machine's devices, `ENOTBLK`, `ENXIO`, `EINVAL` for what is no image or an option that is
+/// not known.
+fn on_device(cx: &Cx<'_>, scope: &Scope, source: &[u8], options: &[u8]) -> Result<Arc<Superblock>, Errno> {
+    if !scope.creds.has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    let found = find(cx, scope, source)?;
+    let NodeKind::BlockDevice(number) = found.node()?.kind else { return Err(Errno::ENOTBLK) };
+    if found.mount.flags().contains(MountFlags::NO_DEV) {
+        return Err(Errno::EACCES);
+    }
+    let mut words = options.split(|byte| *byte == b',').filter(|word| !word.is_empty());
+    if words.any(|word| !matches!(word, b"user_xattr" | b"acl" | b"ro")) {
+        return Err(Errno::EINVAL);
+    }
+    let scope = Scope::for_open(cx);
+    let fs = scope.cx(cx);
+    let disk = block::usable(&fs, number)?;
+    Ok(Superblock::new(ErofsFs::open(&fs, &disk)?))
+}
+
 fn mount(
     cx: &mut Cx<'_>,
     source: UserAddr,
@@ -126,7 +151,11 @@ fn mount(
         if !has_kind {
             return Err(Errno::EINVAL.into());
         }
-        let superblock = new_superblock(cx, &kind, &data)?;
+        let superblock = if kind == b"erofs" {
+            on_device(cx, &scope, &source, &data)?
+        } else {
+            new_superblock(cx, &kind, &data)?
+        };
         let root = superblock.root.clone();
         let mount = Mount::new(superblock, root, &source, mount_flags(flags));
         namespace.attach(cx.sleeper, &mount, &at)?;

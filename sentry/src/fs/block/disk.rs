@@ -1,13 +1,13 @@
 //! [`Disk`]: a block device with its page cache.
 
-use super::pages::Pages;
+use super::pages::{Pages, Way};
 use crate::abi::Errno;
 use crate::cache::Mapping;
 use crate::mm::Budget;
 use crate::platform::{BlockGeometry, BlockPort, BlockRequest};
 use alloc::string::String;
 use alloc::sync::Arc;
-use chitin_core::frame::FRAME_SIZE;
+use chitin_core::frame::{FRAME_SIZE, Frame};
 use chitin_core::sleep::{SleepLock, Sleeper};
 use chitin_proto::block::{ID_BYTES, SECTOR};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -120,6 +120,14 @@ impl Disk {
         }
         let end = serial.iter().position(|byte| *byte == 0).unwrap_or(ID_BYTES);
         String::from_utf8_lossy(serial.get(..end).unwrap_or_default()).into_owned()
+    }
+
+    /// Reads whole pages from byte `at` on, around the cache, for a file system whose files have pages of their own.
+    ///
+    /// # Errors
+    /// `EIO`.
+    pub fn fill(&self, sleeper: &Sleeper, at: u64, frames: &[Frame]) -> Result<(), Errno> {
+        self.pages.transfer(sleeper, at, frames, frames.len() * FRAME_SIZE, Way::In)
     }
 
     /// Hands changed pages to the device, without asking that they be durable.

@@ -55,10 +55,7 @@ struct BlockFile {
 /// `ENXIO` when there is none of that number, `EPERM` when it is another container's, `EBUSY` for `O_EXCL` when somebody else
 /// has it so.
 pub fn open(cx: &FsCx<'_>, number: u64, flags: u32) -> Result<OpenState, Errno> {
-    let disk = super::find(number).ok_or(Errno::ENXIO)?;
-    if cx.caller.container != 0 && cx.caller.container != disk.owner() {
-        return Err(Errno::EPERM);
-    }
+    let disk = super::usable(cx, number)?;
     let is_exclusive = flags & O_EXCL != 0;
     if is_exclusive {
         disk.claim()?;

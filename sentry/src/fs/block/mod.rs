@@ -23,6 +23,7 @@ pub use disk::Disk;
 pub use file::{Opened, open};
 
 use crate::abi::Errno;
+use crate::fs::FsCx;
 use crate::mm::Budget;
 use crate::platform::BlockPort;
 use alloc::sync::Arc;
@@ -69,6 +70,16 @@ pub fn number(slot: usize) -> u64 {
 #[must_use]
 pub fn find(number: u64) -> Option<Arc<Disk>> {
     DISKS.lock().iter().find(|disk| disk.number() == number).cloned()
+}
+
+/// The device of that number, for the caller.
+///
+/// # Errors
+/// `ENXIO` when there is none, `EPERM` when it is another container's.
+pub fn usable(cx: &FsCx<'_>, number: u64) -> Result<Arc<Disk>, Errno> {
+    let disk = find(number).ok_or(Errno::ENXIO)?;
+    let is_own = cx.caller.container == 0 || cx.caller.container == disk.owner();
+    if is_own { Ok(disk) } else { Err(Errno::EPERM) }
 }
 
 /// The devices of a container, in their order.

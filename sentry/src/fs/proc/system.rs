@@ -27,7 +27,7 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
         }),
         ("filesystems", |_| {
             String::from(
-                "nodev\tsysfs\nnodev\ttmpfs\nnodev\tramfs\nnodev\tproc\nnodev\tdevpts\nnodev\tmqueue\nnodev\toverlay\nnodev\tcgroup2\n",
+                "nodev\tsysfs\nnodev\ttmpfs\nnodev\tramfs\nnodev\tproc\nnodev\tdevpts\nnodev\tmqueue\nnodev\toverlay\nnodev\tcgroup2\n\terofs\n",
             )
         }),
         ("interrupts", |_| String::from("           CPU0\n")),
