@@ -10,7 +10,9 @@ use crate::fs::lookup::Follow;
 use crate::fs::mount::{Depth, Propagation, Unmount};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::fs::tty::DevPts;
-use crate::fs::{FileSystem, FsContext, Mount, MountFlags, MountNamespace, NodeKind, Path, Superblock, block};
+use crate::fs::{
+    FileSystem, FsContext, Mount, MountFlags, MountNamespace, NodeKind, Path, Superblock, block,
+};
 use crate::security::Capability;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
