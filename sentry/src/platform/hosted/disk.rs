@@ -49,7 +49,7 @@ impl MemoryDisk {
         let start = usize::try_from(sector).ok().and_then(|sector| sector.checked_mul(SECTOR));
         let start = start.ok_or(BlockError::Io)?;
         let end = start.checked_add(len).ok_or(BlockError::Io)?;
-        let fits = len % self.geometry.block_size as usize == 0 && end <= self.state().bytes.len();
+        let fits = len.is_multiple_of(self.geometry.block_size as usize) && end <= self.state().bytes.len();
         if fits { Ok(start..end) } else { Err(BlockError::Io) }
     }
 
