@@ -1,4 +1,5 @@
 //! Requests well-formed and hostile, against a file.
+#![allow(clippy::cast_possible_truncation, reason = "tests compute with small numbers")]
 
 use super::*;
 use crate::virtio::chain::Descriptor;
@@ -214,7 +215,7 @@ fn nonsense_neither_panics_nor_reaches_beyond_the_device() {
                     } else {
                         [16, 512, 1024, 1, 0, 4096, random() as u32 % 5000][(random() % 7) as usize]
                     },
-                    flags: u16::from(writable) * 2 | u16::from(index + 1 < count),
+                    flags: (u16::from(writable) * 2) | u16::from(index + 1 < count),
                     next: if random() % 100 == 0 { random() as u16 } else { index as u16 + 1 },
                 };
                 disk.driver.write_descriptor(index as u16, descriptor);
