@@ -81,7 +81,8 @@ fn timerfd_settime(
     if flags & !(ABSOLUTE | CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    (new.value.to_ns()?, new.interval.to_ns()?);
+    new.value.to_ns()?;
+    new.interval.to_ns()?;
     let first = if flags & ABSOLUTE != 0 { First::Absolute } else { First::Relative };
     let file = descriptor::file(cx, fd)?;
     let before = with_timer(&file, |timer| timer.set(cx.sleeper, first, &new))?;
