@@ -7,6 +7,8 @@ run() { limited chitin run --mount "$BLOCK:/t:ro" "$@"; }
 image() { rm -f "$SCRATCH/$1"; truncate -s "$2" "$SCRATCH/$1"; echo "$SCRATCH/$1"; }
 losetup -f >/dev/null
 container -- true
+# losetup and mkfs keep their notes there.
+mkdir -p /run/mount
 world >"$SCRATCH/before"
 
 # Images.
