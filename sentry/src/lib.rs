@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+pub mod bpf;
 pub mod cache;
 pub mod control;
 pub mod exec;

@@ -3,6 +3,7 @@
 //! Sockets never sleep: they offer `try_*` operations, as streams do.
 
 use super::address::Address;
+use super::filter::Slot;
 use crate::abi::Errno;
 use crate::fs::stream::{IoctlCx, StreamKind};
 use crate::fs::{Attr, FileBody, OpenFile, Stream, anon};
@@ -238,6 +239,9 @@ pub trait Socket: Send + Sync {
     /// # Errors
     /// `ENOPROTOOPT`, `EINVAL`.
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno>;
+
+    /// Where a filter of what comes in can be put (`SO_ATTACH_FILTER`).
+    fn filter(&self) -> &Slot;
 
     /// What is ready.
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask;

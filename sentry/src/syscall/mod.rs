@@ -15,6 +15,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod exec;
 pub mod fds;
+mod filters;
 #[cfg(test)]
 mod file_tests;
 pub mod files;

@@ -1,5 +1,6 @@
 //! socket, socketpair, bind, listen, accept, accept4, connect, getsockname, getpeername, shutdown, getsockopt, setsockopt.
 
+use super::filters;
 use super::descriptor::{self, CLOEXEC, NONBLOCK, READ_WRITE};
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, Fd, SysResult};
@@ -409,6 +410,11 @@ fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
         stream.set_timeouts(timeouts);
         return Ok(0);
     }
+    if level == SOL_SOCKET
+        && let Some(result) = filters::set(cx, stream.socket().filter(), name, at, len)
+    {
+        return result;
+    }
     let mut value = vec![0; len.min(MAX_OPTION)];
     cx.user().read_bytes(at, &mut value)?;
     if level == SOL_SOCKET {
@@ -439,6 +445,11 @@ fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
     let file = open_socket(cx, fd)?;
     let stream = socket::of(&file)?;
     let room = usize::try_from(cx.user().read(len)?).map_err(|_| Errno::EINVAL)?;
+    if level == SOL_SOCKET
+        && let Some(result) = filters::get(cx, stream.socket().filter(), name, at, room, len)
+    {
+        return result;
+    }
     let timeval = |ns: u64| {
         let value = Timeval::from_ns(ns);
         [value.sec.to_ne_bytes(), value.usec.to_ne_bytes()].concat()

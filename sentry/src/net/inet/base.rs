@@ -5,6 +5,7 @@ use super::settings::{Around, Facts, Settings};
 use super::{SETTINGS, Stack};
 use crate::abi::Errno;
 use crate::net::Address;
+use crate::net::filter::Slot;
 use crate::net::address::{AF_INET, AF_INET6};
 use crate::net::socket::SocketType;
 use crate::net::stack::{Maker, NetStack};
@@ -24,6 +25,7 @@ pub(super) struct Base {
     pub(super) maker: Maker,
     pub(super) ino: AtomicU64,
     pub(super) settings: SpinLock<Settings>,
+    pub(super) filter: Slot,
     /// Anything changed: what can be received, room to send, state.
     pub(super) events: Arc<WaitQueue>,
 }
@@ -45,6 +47,7 @@ impl Base {
             maker,
             ino: AtomicU64::new(0),
             settings,
+            filter: Slot::default(),
             events: Arc::new(WaitQueue::new()),
         }
     }
@@ -60,6 +63,7 @@ impl Base {
             maker: self.maker.clone(),
             ino: AtomicU64::new(0),
             settings: SpinLock::new(SETTINGS, Settings { memberships: Vec::new(), ..settings }),
+            filter: self.filter.child(),
             events: Arc::new(WaitQueue::new()),
         }
     }

@@ -104,6 +104,12 @@ impl Buffer {
         Some(copy)
     }
 
+    /// Keeps the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.reach = self.reach.min(self.len);
+    }
+
     /// Lets go of the first `len` bytes.
     pub(super) fn consume(&mut self, len: usize) {
         let len = len.min(self.len);

@@ -4,6 +4,7 @@ use super::QUEUE;
 use super::base::Base;
 use super::buffer::Buffer;
 use super::endpoint::{Endpoint, Family};
+use super::frame::Label;
 use super::interface::LOOPBACK;
 use super::ip::icmp::Trouble;
 use super::settings::{Settings, Timestamps};
@@ -50,6 +51,12 @@ impl Datagram {
         let tos = if v4 { settings.tos } else { settings.traffic_class };
         let at_ns = platform::get().realtime_ns();
         Self { data, from, to, ttl: if ttl < 0 { 64 } else { ttl }, tos, at_ns, device: LOOPBACK }
+    }
+
+    /// What its headers say.
+    pub(super) fn label(&self, protocol: u8) -> Label {
+        let byte = |value: i32| u8::try_from(value & 0xff).unwrap_or(0);
+        Label { from: self.from, to: self.to, protocol, ttl: byte(self.ttl), tos: byte(self.tos) }
     }
 
     /// What Linux charges a socket for it: the data with headers in a power of two, and the buffer's own description.

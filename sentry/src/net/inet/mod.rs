@@ -17,6 +17,7 @@ pub mod configure;
 mod datagram;
 pub mod diag;
 pub mod endpoint;
+mod frame;
 pub mod interface;
 mod ioctl;
 mod ip;

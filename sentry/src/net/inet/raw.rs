@@ -8,7 +8,9 @@ use super::base::Base;
 use super::buffer::{self};
 use super::datagram::{self, Datagram, Ends, Inbox};
 use super::endpoint::{Endpoint, Family, Local};
-use super::interface::Cast;
+use super::frame::HARDWARE;
+use super::interface::{Cast, LOOPBACK};
+use super::ip;
 use super::ip::icmp::Trouble;
 use super::ip::output::{Envelope, Fitting};
 use super::packet::Packet;
@@ -18,6 +20,7 @@ use super::{ICMP, ICMPV6, STATE};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
+use crate::net::filter::{self, Facts, Slot};
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
@@ -136,7 +139,16 @@ impl Raw {
     fn queue(&self, packet: &Packet) {
         let with_header = !self.is_ping() && self.base.family == Family::V4;
         let bytes = if with_header { packet.with_header() } else { Some(packet.payload.clone()) };
-        let Some(bytes) = bytes else { return };
+        let Some(mut bytes) = bytes else { return };
+        if self.base.filter.is_set() {
+            let protocol = ip::ether_type(packet.to.ip);
+            let facts = Facts { protocol, device: Some((LOOPBACK, HARDWARE)), ..Facts::default() };
+            let seen = filter::Packet { facts, ..filter::Packet::plain(&bytes) };
+            match self.base.filter.judge(&seen) {
+                Some(len) => bytes.truncate(len),
+                None => return,
+            }
+        }
         let Ok(data) = buffer::whole(&mut IoReader::kernel(&bytes), &self.base.maker.budget) else { return };
         let from = Endpoint { port: 0, ..packet.from };
         let settings = self.base.settings.lock().clone();
@@ -412,6 +424,10 @@ impl Socket for Raw {
             (SOL_RAW, ..) => Err(Errno::ENOPROTOOPT),
             _ => self.base.set_option(level, name, value, self.state.lock().local.is_some()),
         }
+    }
+
+    fn filter(&self) -> &Slot {
+        &self.base.filter
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

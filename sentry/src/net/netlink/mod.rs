@@ -16,6 +16,7 @@ use super::stack::{Maker, NetStack, Privilege};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
+use crate::net::filter::{Packet, Slot};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
 use alloc::collections::{BTreeSet, VecDeque};
@@ -110,6 +111,7 @@ pub struct Netlink {
     protocol: i32,
     maker: Maker,
     state: SpinLock<State>,
+    filter: Slot,
     readable: WaitQueue,
 }
 
@@ -133,7 +135,7 @@ impl Netlink {
         }
         let state = SpinLock::new(LEVEL, State::default());
         let readable = WaitQueue::new();
-        let socket = Arc::new(Self { stack, ports: ports.clone(), kind, protocol, maker, state, readable });
+        let socket = Arc::new(Self { stack, ports: ports.clone(), kind, protocol, maker, state, filter: Slot::default(), readable });
         ports.register(&socket);
         Ok(socket)
     }
@@ -148,7 +150,13 @@ impl Netlink {
         self.queue_for(datagram, 0);
     }
 
-    fn queue_for(&self, datagram: Vec<u8>, group: u32) {
+    fn queue_for(&self, mut datagram: Vec<u8>, group: u32) {
+        if self.filter.is_set() {
+            match self.filter.judge(&Packet::plain(&datagram)) {
+                Some(len) => datagram.truncate(len),
+                None => return,
+            }
+        }
         let mut state = self.state.lock();
         if state.waiting + datagram.len() > MAX_WAITING {
             state.overrun = true;
@@ -373,6 +381,10 @@ impl Socket for Netlink {
             }
             _ => Err(Errno::ENOPROTOOPT),
         }
+    }
+
+    fn filter(&self) -> &Slot {
+        &self.filter
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -66,6 +66,12 @@ impl Chain {
         done
     }
 
+    /// Keeps the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.frames.truncate((self.start + self.len).div_ceil(FRAME_SIZE));
+    }
+
     /// Lets go of the first `len` bytes.
     pub(super) fn consume(&mut self, len: usize) {
         let len = len.min(self.len);

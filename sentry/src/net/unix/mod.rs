@@ -19,6 +19,7 @@ use crate::fs::OpenFile;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::address::AF_UNIX;
+use crate::net::filter::Slot;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter, UserAddr, UserPtr};
 use crate::wait::{PollMask, PollTable, Pollable, Stop};
@@ -74,6 +75,7 @@ pub struct Unix {
     /// The network namespace, where abstract names belong to.
     space: u64,
     state: SpinLock<State>,
+    filter: Slot,
     inbox: SpinLock<Inbox>,
     /// Something to receive or accept, or the state changed.
     readable: WaitQueue,
@@ -103,6 +105,7 @@ impl Unix {
             kind,
             space,
             state: SpinLock::new(LEVEL, state),
+            filter: Slot::default(),
             inbox: SpinLock::new(INBOX_LEVEL, Inbox::default()),
             readable: WaitQueue::new(),
             drained: WaitQueue::new(),
@@ -256,6 +259,10 @@ impl Socket for Unix {
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         self.change_option(level, name, value)
+    }
+
+    fn filter(&self) -> &Slot {
+        &self.filter
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -7,6 +7,7 @@ use super::rights::{self, Rights};
 use super::{Phase, Unix};
 use crate::abi::Errno;
 use crate::net::Address;
+use crate::net::filter::Packet;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
@@ -135,10 +136,31 @@ impl Unix {
             let connected = self.is_connection_based();
             return Err(if connected { Errno::EPIPE } else { Errno::ECONNREFUSED }.into());
         }
-        peer.inbox.lock().push(message, self.kind);
+        match peer.screen(message, self.kind) {
+            Ok(message) => peer.inbox.lock().push(message, self.kind),
+            // The sender does not hear of it.
+            Err(message) => drop(message),
+        }
         drop(guard);
         drop(met);
         Ok(())
+    }
+
+    /// What this socket's filter leaves of a message of a kind; an error is the message that it does not get. Streams are
+    /// not filtered.
+    fn screen(&self, mut message: Message, kind: SocketType) -> Result<Message, Message> {
+        if kind == SocketType::Stream || !self.filter.is_set() {
+            return Ok(message);
+        }
+        let mut bytes = alloc::vec![0; message.data.len()];
+        message.data.copy(0, &mut IoWriter::kernel(&mut bytes));
+        match self.filter.judge(&Packet::plain(&bytes)) {
+            Some(len) => {
+                message.data.truncate(len);
+                Ok(message)
+            }
+            None => Err(message),
+        }
     }
 
     pub(super) fn send_message(

@@ -20,6 +20,7 @@ use super::endpoint::{Endpoint, Local};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
+use crate::net::filter::Slot;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
 use crate::time::{Expire, Timer};
 use crate::user::{IoReader, IoWriter};
@@ -322,6 +323,10 @@ impl Socket for Tcp {
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         self.change_option(level, name, value)
+    }
+
+    fn filter(&self) -> &Slot {
+        &self.base.filter
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

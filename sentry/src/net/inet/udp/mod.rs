@@ -12,6 +12,7 @@ use super::ip::icmp::Trouble;
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
+use crate::net::filter::Slot;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
@@ -293,6 +294,10 @@ impl Socket for Udp {
         self.base.set_option(level, name, value, is_bound)?;
         self.tell_table();
         Ok(())
+    }
+
+    fn filter(&self) -> &Slot {
+        &self.base.filter
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -3,7 +3,9 @@
 use super::super::buffer::{self, Buffer};
 use super::super::datagram::{self, Datagram};
 use super::super::endpoint::Endpoint;
+use super::super::frame::{Frame, UDP_HEADER};
 use super::super::interface::Cast;
+use super::super::ip::UDP;
 use super::super::plan::Way;
 use super::super::settings::Settings;
 use super::Udp;
@@ -161,7 +163,11 @@ impl Udp {
     }
 
     /// A datagram came.
-    pub(super) fn take_in(&self, datagram: Datagram) {
+    pub(super) fn take_in(&self, mut datagram: Datagram) {
+        if self.base.filter.is_set() && !self.screen(&mut datagram) {
+            self.base.stack.counts.udp_dropped();
+            return;
+        }
         let limit = self.base.settings.lock().receive.bytes;
         if self.inbox.push(datagram, limit) {
             self.base.stack.counts.udp_received();
@@ -169,6 +175,16 @@ impl Udp {
         } else {
             self.base.stack.counts.udp_dropped();
         }
+    }
+
+    /// Leaves of a datagram what the filter does. Whether the socket gets it.
+    fn screen(&self, datagram: &mut Datagram) -> bool {
+        let mut bytes = alloc::vec![0; datagram.data.len()];
+        datagram.data.copy(0, &mut IoWriter::kernel(&mut bytes), usize::MAX);
+        let Some(frame) = Frame::of_datagram(&datagram.label(UDP), &bytes) else { return false };
+        let Some(len) = self.base.filter.judge(&frame.packet(frame.transport, 0, 0)) else { return false };
+        datagram.data.truncate(len.saturating_sub(UDP_HEADER));
+        true
     }
 
     pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
