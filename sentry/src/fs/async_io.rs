@@ -24,6 +24,12 @@ pub enum OwnerKind {
     Group,
 }
 
+/// The signal of urgent data.
+pub const SIGURG: u32 = 23;
+
+/// The code of a signal that says nothing more.
+pub const SI_KERNEL: i32 = 0x80;
+
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {

@@ -16,6 +16,9 @@ pub const AF_INET6: u16 = 10;
 /// `AF_NETLINK`.
 pub const AF_NETLINK: u16 = 16;
 
+/// `AF_PACKET`.
+pub const AF_PACKET: u16 = 17;
+
 /// Bytes of `struct sockaddr_storage`.
 pub const MAX_LEN: usize = 128;
 /// Bytes of `sun_path`.
@@ -32,8 +35,70 @@ pub enum Address {
     Inet(SocketAddr),
     /// Port id and group mask of `AF_NETLINK`.
     Netlink(u32, u32),
+    /// An interface and a protocol of `AF_PACKET`.
+    Link(LinkAddress),
     /// Some other family, or an address that is too short for its family but not for every one.
     Other(u16),
+}
+
+/// `struct sockaddr_ll`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkAddress {
+    /// Ethernet type, as a number.
+    pub protocol: u16,
+    /// Index of the interface.
+    pub device: i32,
+    /// `ARPHRD_*`.
+    pub hardware: u16,
+    /// `PACKET_*`.
+    pub kind: u8,
+    /// Bytes of the address that it says it has.
+    pub len: u8,
+    /// Hardware address.
+    pub address: [u8; 8],
+    /// Bytes of the whole as it was given or is told; 0 for all there are.
+    pub size: usize,
+}
+
+impl LinkAddress {
+    /// Bytes before the hardware address.
+    pub const HEADER: usize = 12;
+    /// Bytes of the whole.
+    pub const FULL: usize = 20;
+
+    /// Sets the hardware address.
+    pub fn set_hardware_address(&mut self, bytes: &[u8]) {
+        self.address.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.len = u8::try_from(bytes.len()).unwrap_or(0);
+    }
+
+    /// Reads what follows the family.
+    fn read(rest: &[u8]) -> Option<Self> {
+        let (protocol, device, hardware) = (part(rest, 0)?, part(rest, 2)?, part(rest, 6)?);
+        let [kind, len] = part(rest, 8)?;
+        Some(Self {
+            protocol: u16::from_be_bytes(protocol),
+            device: i32::from_ne_bytes(device),
+            hardware: u16::from_ne_bytes(hardware),
+            kind,
+            len,
+            address: part(rest, 10)?,
+            size: rest.len() + 2,
+        })
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = AF_PACKET.to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&self.protocol.to_be_bytes());
+        bytes.extend_from_slice(&self.device.to_ne_bytes());
+        bytes.extend_from_slice(&self.hardware.to_ne_bytes());
+        bytes.extend_from_slice(&[self.kind, self.len]);
+        bytes.extend_from_slice(&self.address);
+        if self.size != 0 {
+            bytes.truncate(self.size);
+        }
+        bytes
+    }
 }
 
 /// `count` bytes from `at` on.
@@ -79,6 +144,7 @@ impl Address {
                 }
                 _ => Err(Errno::EINVAL),
             },
+            AF_PACKET if LinkAddress::read(rest).is_some() => LinkAddress::read(rest).map(Self::Link).ok_or(Errno::EINVAL),
             _ if rest.len() < 14 => Err(Errno::EINVAL),
             family => Ok(Self::Other(family)),
         }
@@ -89,6 +155,7 @@ impl Address {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Unspecified => AF_UNSPEC.to_ne_bytes().to_vec(),
+            Self::Link(address) => address.to_bytes(),
             Self::Other(family) => family.to_ne_bytes().to_vec(),
             Self::Inet(SocketAddr::V4(at)) => {
                 let family = AF_INET.to_ne_bytes();

@@ -6,6 +6,7 @@ use super::address::Address;
 use super::filter::Slot;
 use crate::abi::Errno;
 use crate::fs::stream::{IoctlCx, StreamKind};
+use crate::fs::async_io;
 use crate::fs::{Attr, FileBody, OpenFile, Stream, anon};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
@@ -239,6 +240,11 @@ pub trait Socket: Send + Sync {
     /// # Errors
     /// `ENOPROTOOPT`, `EINVAL`.
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno>;
+
+    /// Who gets `SIGURG` (`F_SETOWN` of fcntl(2)).
+    fn set_owner(&self, owner: Option<async_io::Send>) {
+        drop(owner);
+    }
 
     /// Where a filter of what comes in can be put (`SO_ATTACH_FILTER`).
     fn filter(&self) -> &Slot;

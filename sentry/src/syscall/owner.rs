@@ -3,7 +3,8 @@
 use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::fs::OpenFile;
-use crate::fs::async_io::{OwnerKind, Ready, Send};
+use crate::fs::async_io::{OwnerKind, Ready, SI_KERNEL, Send};
+use crate::net::socket;
 use crate::security::Creds;
 use crate::signal::info::{Origin, SigInfo};
 use crate::signal::{From, Signal, send_to_process, send_to_task};
@@ -29,6 +30,9 @@ fn info(ready: Ready) -> Option<SigInfo> {
         return Some(SigInfo::kernel(Signal::IO));
     }
     let signal = Signal::new(ready.signal).ok()?;
+    if ready.code == SI_KERNEL {
+        return Some(SigInfo::kernel(signal));
+    }
     let origin = Origin::Poll { band: ready.band, fd: ready.fd };
     Some(SigInfo { signal, errno: 0, code: ready.code, origin })
 }
@@ -67,6 +71,9 @@ fn send(target: &Target, sender: &Creds, ready: Ready) {
 fn set(cx: &Cx<'_>, file: &OpenFile, kind: OwnerKind, id: i32) -> SysResult {
     if id == 0 {
         file.async_io.set_owner(kind, 0, None);
+        if let Ok(stream) = socket::of(file) {
+            stream.socket().set_owner(None);
+        }
         return Ok(0);
     }
     let number = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
@@ -85,6 +92,9 @@ fn set(cx: &Cx<'_>, file: &OpenFile, kind: OwnerKind, id: i32) -> SysResult {
     };
     let sender = cx.task.creds();
     let send: Send = Arc::new(move |ready| send(&target, &sender, ready));
+    if let Ok(stream) = socket::of(file) {
+        stream.socket().set_owner(Some(send.clone()));
+    }
     file.async_io.set_owner(kind, id, Some(send));
     Ok(0)
 }

@@ -11,9 +11,9 @@ use crate::fs::lookup::{Follow, Resolve, Walker};
 use crate::fs::node::NewNode;
 use crate::fs::permission::{self, Want};
 use crate::fs::{FsCx, Node, names};
-use crate::net::address::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, MAX_LEN};
+use crate::net::address::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, MAX_LEN};
 use crate::net::socket::{self, Shutdown, SocketFile, Ucred};
-use crate::net::stack::Maker;
+use crate::net::stack::{Maker, Privilege};
 use crate::net::unix::{Name, Unix};
 use crate::net::{Address, Socket, SocketType};
 use crate::security::Capability;
@@ -23,9 +23,9 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 const FAMILIES: &str =
-    "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag); the others answer EAFNOSUPPORT";
+    "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag), AF_PACKET; the others answer EAFNOSUPPORT";
 const PAIRS: &str = "AF_UNIX; other families answer EOPNOTSUPP or EAFNOSUPPORT, as on Linux";
-const OPTIONS: &str = "no socket filters, no source-specific multicast, no MSG_ZEROCOPY, no TCP fast open";
+const OPTIONS: &str = "no eBPF filters, no source-specific multicast, no MSG_ZEROCOPY, no TCP fast open";
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -149,10 +149,14 @@ fn socket_call(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32) -> SysRes
         Unix::new(kind, cx.task.namespaces().net.ino)
     } else {
         let family = u16::try_from(family).map_err(|_| Errno::EAFNOSUPPORT)?;
-        if !matches!(family, AF_INET | AF_INET6 | AF_NETLINK) {
+        if !matches!(family, AF_INET | AF_INET6 | AF_NETLINK | AF_PACKET) {
             return Err(Errno::EAFNOSUPPORT.into());
         }
-        cx.task.namespaces().net.stack.socket(family, kind?, protocol, maker(cx))?
+        let maker = maker(cx);
+        if family == AF_PACKET && maker.raw == Privilege::Denied && !matches!(kind, Err(Errno::EINVAL)) {
+            return Err(Errno::EPERM.into());
+        }
+        cx.task.namespaces().net.stack.socket(family, kind?, protocol, maker)?
     };
     descriptor::number(open(cx, socket, flags)?)
 }
@@ -174,12 +178,12 @@ fn socketpair(cx: &mut Cx<'_>, family: i32, kind: u32, protocol: i32, fds: UserP
     cx.user().write(fds, &cx.user().read(fds)?)?;
     let mut flags = 0;
     let kind = match u16::try_from(family) {
-        Ok(AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK) => socket_type(kind, &mut flags)?,
+        Ok(AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK | AF_PACKET) => socket_type(kind, &mut flags)?,
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     match u16::try_from(family) {
         Ok(AF_UNIX) => check_unix(protocol)?,
-        Ok(family @ (AF_INET | AF_INET6 | AF_NETLINK)) => {
+        Ok(family @ (AF_INET | AF_INET6 | AF_NETLINK | AF_PACKET)) => {
             // The sockets are made first, and cannot be joined then.
             cx.task.namespaces().net.stack.socket(family, kind, protocol, maker(cx))?.released();
             return Err(Errno::EOPNOTSUPP.into());

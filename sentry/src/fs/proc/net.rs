@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The files that there are.
-const FILES: [&str; 26] = [
+const FILES: [&str; 27] = [
     "arp",
     "dev",
     "dev_mcast",
@@ -21,6 +21,7 @@ const FILES: [&str; 26] = [
     "ipv6_route",
     "netlink",
     "netstat",
+    "packet",
     "raw",
     "raw6",
     "route",

@@ -227,15 +227,23 @@ impl Inbox {
     }
 }
 
+/// When a packet came (`SO_TIMESTAMP`, `SO_TIMESTAMPNS`).
+pub(super) fn time_stamp(settings: &Settings, at_ns: u64) -> Option<Control> {
+    let (seconds, ns) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
+    let (kind, part) = match settings.timestamps {
+        Timestamps::None => return None,
+        Timestamps::Micro => (29, ns / 1000),
+        Timestamps::Nano => (35, ns),
+    };
+    Some(Control { level: 1, kind, data: [seconds.to_ne_bytes(), part.to_ne_bytes()].concat() })
+}
+
 /// The control messages that a receiver asked for.
 fn control(family: Family, settings: &Settings, datagram: &Datagram) -> Vec<Control> {
     let mut messages = Vec::new();
     let mut add = |level, kind, data: &[u8]| messages.push(Control { level, kind, data: data.to_vec() });
-    let (seconds, ns) = (datagram.at_ns / 1_000_000_000, datagram.at_ns % 1_000_000_000);
-    match settings.timestamps {
-        Timestamps::None => {}
-        Timestamps::Micro => add(1, 29, &[seconds.to_ne_bytes(), (ns / 1000).to_ne_bytes()].concat()),
-        Timestamps::Nano => add(1, 35, &[seconds.to_ne_bytes(), ns.to_ne_bytes()].concat()),
+    if let Some(Control { level, kind, data }) = time_stamp(settings, datagram.at_ns) {
+        add(level, kind, &data);
     }
     if let IpAddr::V4(to) = datagram.to.ip {
         if settings.packet_info {

@@ -36,6 +36,18 @@ pub(super) struct Label {
     pub(super) tos: u8,
 }
 
+/// The header of a datagram; `None` for one that is too long.
+pub(super) fn udp_header(label: &Label, data: &[u8]) -> Option<[u8; UDP_HEADER]> {
+    let total = data.len() + UDP_HEADER;
+    let words = [label.from.port, label.to.port, u16::try_from(total).ok()?, 0].map(u16::to_be_bytes);
+    let mut header = [0; UDP_HEADER];
+    header.iter_mut().zip(words.as_flattened()).for_each(|(to, from)| *to = *from);
+    let sum = Sum::pseudo(label.from.ip, label.to.ip, UDP, total).add(&header).add(data).finish();
+    let sum = if sum == 0 { 0xffff } else { sum };
+    [header[6], header[7]] = sum.to_be_bytes();
+    Some(header)
+}
+
 impl Frame {
     /// The frame of an IP packet; `None` for one that cannot be, or without memory.
     pub(super) fn new(label: &Label, parts: &[&[u8]]) -> Option<Self> {
@@ -56,14 +68,7 @@ impl Frame {
 
     /// The frame of a datagram.
     pub(super) fn of_datagram(label: &Label, data: &[u8]) -> Option<Self> {
-        let total = data.len() + UDP_HEADER;
-        let words = [label.from.port, label.to.port, u16::try_from(total).ok()?, 0].map(u16::to_be_bytes);
-        let mut header = [0; UDP_HEADER];
-        header.iter_mut().zip(words.as_flattened()).for_each(|(to, from)| *to = *from);
-        let sum = Sum::pseudo(label.from.ip, label.to.ip, UDP, total).add(&header).add(data).finish();
-        let sum = if sum == 0 { 0xffff } else { sum };
-        [header[6], header[7]] = sum.to_be_bytes();
-        Self::new(label, &[&header, data])
+        Self::new(label, &[&udp_header(label, data)?, data])
     }
 
     /// As a filter sees it whose offset 0 is at `data`.

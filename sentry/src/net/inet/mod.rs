@@ -20,6 +20,7 @@ pub mod endpoint;
 mod frame;
 pub mod interface;
 mod ioctl;
+mod link;
 mod ip;
 #[cfg(test)]
 mod lab;
@@ -35,7 +36,7 @@ mod tcp;
 mod tests;
 mod udp;
 
-use super::address::{AF_INET, AF_INET6, AF_NETLINK};
+use super::address::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET};
 use super::netlink::{self, Netlink};
 use super::socket::{Socket, SocketType};
 use super::stack::{Maker, NetStack, Privilege};
@@ -92,6 +93,9 @@ pub struct Stack {
     /// Raw and ping sockets.
     raw: SpinLock<Vec<Weak<Raw>>>,
     raw_count: AtomicUsize,
+    packets: link::Packets,
+    /// Sockets that want to see what stays in this host: raw and packet sockets.
+    observers: AtomicUsize,
     /// Last identifier that was given to a ping socket.
     ping: AtomicU32,
     netlink: Arc<netlink::Ports>,
@@ -126,6 +130,8 @@ impl Stack {
             udp: SpinLock::new(TABLE, ports::Ports::new(ports::Rule::Udp)),
             raw: SpinLock::new(TABLE, Vec::new()),
             raw_count: AtomicUsize::new(0),
+            packets: link::Packets::default(),
+            observers: AtomicUsize::new(0),
             ping: AtomicU32::new(0),
             netlink: Arc::new(netlink::Ports::default()),
             counts: report::Counts::default(),
@@ -224,6 +230,18 @@ impl NetStack for Stack {
         match family {
             AF_INET => self.internet_socket(Family::V4, kind, protocol, maker),
             AF_INET6 => self.internet_socket(Family::V6, kind, protocol, maker),
+            AF_PACKET => {
+                if maker.raw == Privilege::Denied {
+                    return Err(Errno::EPERM);
+                }
+                if !matches!(kind, SocketType::Raw | SocketType::Datagram) {
+                    return Err(Errno::ESOCKTNOSUPPORT);
+                }
+                let me = self.me.upgrade().ok_or(Errno::ENETDOWN)?;
+                let wanted = protocol.to_le_bytes();
+                let base = Base::new(&me, Family::V4, kind, 0, maker);
+                Ok(link::LinkSocket::new(base, u16::from_be_bytes([wanted[0], wanted[1]])))
+            }
             AF_NETLINK => {
                 let me = self.me.upgrade().ok_or(Errno::ENETDOWN)?;
                 Netlink::open(me, self.netlink.clone(), kind, protocol, maker)

@@ -3,6 +3,8 @@
 use super::Stack;
 use super::checksum::Sum;
 use super::endpoint::Endpoint;
+use super::frame::Label;
+use super::link::Checksum;
 use super::raw::Raw;
 use super::{ICMP, ICMPV6};
 use alloc::sync::Arc;
@@ -97,6 +99,17 @@ impl Stack {
     /// Takes a packet to this host in: every socket that it is for gets it, and an echo request is answered.
     pub(super) fn take_in(&self, packet: &Packet) {
         self.loopback.count(1, packet.payload.len() as u64 + 20);
+        if self.packets.are_watched() {
+            let protocol = u8::try_from(packet.protocol).unwrap_or(0);
+            let Packet { from, to, ttl, tos, .. } = *packet;
+            let label = Label { from, to, protocol, ttl, tos };
+            self.show_looped(&label, &[&packet.payload], Checksum::Unknown);
+        }
+        self.receive_looped(packet);
+    }
+
+    /// A packet came back over loopback.
+    pub(super) fn receive_looped(&self, packet: &Packet) {
         let sockets: Vec<Arc<Raw>> = {
             let raw = self.raw.lock();
             raw.iter().filter_map(|socket| socket.upgrade()).collect()

@@ -76,6 +76,7 @@ impl Raw {
         socket.base.settings.lock().header_included = socket.base.protocol == ANY_PROTOCOL;
         socket.base.stack.raw.lock().push(socket.me.clone());
         socket.base.stack.raw_count.fetch_add(1, Ordering::Relaxed);
+        socket.base.stack.observers.fetch_add(1, Ordering::Relaxed);
         socket
     }
 
@@ -451,6 +452,7 @@ impl Socket for Raw {
             (before, raw.len())
         };
         self.base.stack.raw_count.fetch_sub(before - after, Ordering::Relaxed);
+        self.base.stack.observers.fetch_sub(before - after, Ordering::Relaxed);
         self.inbox.clear();
     }
 

@@ -78,7 +78,8 @@ impl Stack {
             "ipv6_route" => self.ipv6_route(),
             "arp" => self.arp(),
             "igmp" | "igmp6" | "dev_mcast" => String::new(),
-            "fib_trie" | "packet" | "ptype" | "protocols" => return None,
+            "packet" => self.packet_table(),
+            "fib_trie" | "ptype" | "protocols" => return None,
             "netlink" => String::from(
                 "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
             ),
@@ -93,6 +94,23 @@ impl Stack {
             ),
             _ => return None,
         })
+    }
+
+    fn packet_table(&self) -> String {
+        let mut text = String::from("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
+        for socket in self.packets.all() {
+            let (device, protocol, waiting, watches) = socket.describe();
+            let _ = writeln!(
+                text,
+                "0000000000000000 {:<6} {:<4} {protocol:04x}   {device:<5} {} {waiting:<6} {:<6} {:<6}",
+                3,
+                socket.base.kind.number(),
+                u8::from(watches),
+                socket.base.maker.creds.uid,
+                socket.base.ino(),
+            );
+        }
+        text
     }
 
     fn dev(&self) -> String {

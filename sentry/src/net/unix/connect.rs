@@ -206,9 +206,12 @@ impl Unix {
             return mask;
         }
         drop(state);
-        if !self.inbox.lock().is_empty() {
+        let inbox = self.inbox.lock();
+        mask.set(PollMask::PRI, self.kind == SocketType::Stream && inbox.has_urgent());
+        if !inbox.is_empty() {
             mask |= PollMask::IN | PollMask::RDNORM;
         }
+        drop(inbox);
         let writable = peer.is_none_or(|peer| {
             let mutual = Weak::ptr_eq(&peer.state.lock().peer, &self.me);
             let inbox = peer.inbox.lock();

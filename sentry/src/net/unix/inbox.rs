@@ -27,6 +27,15 @@ const MAX_DATAGRAMS: usize = 10;
 /// Who sent a message when that was not noted: no process, and the ids of nobody.
 const NOBODY: Ucred = Ucred { pid: 0, uid: 65534, gid: 65534 };
 
+/// Where an urgent byte is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// By `MSG_OOB` only.
+    Apart,
+    /// With the others (`SO_OOBINLINE`).
+    In,
+}
+
 /// What was sent at once.
 pub(super) struct Message {
     pub(super) data: Chain,
@@ -34,6 +43,8 @@ pub(super) struct Message {
     /// Who sent it, when one of the two sides wanted that to be told, or the sender said so.
     pub(super) creds: Option<Ucred>,
     pub(super) from: Name,
+    /// One byte that is received apart from the others (`MSG_OOB`).
+    pub(super) is_urgent: bool,
 }
 
 /// What waits to be received.
@@ -42,6 +53,8 @@ pub(super) struct Inbox {
     messages: VecDeque<Message>,
     /// Bytes charged for what waits.
     used: usize,
+    /// One of the messages is urgent.
+    has_urgent: bool,
 }
 
 impl Inbox {
@@ -64,6 +77,49 @@ impl Inbox {
         self.used * 4 <= limit
     }
 
+    /// Whether an urgent byte waits.
+    pub(super) fn has_urgent(&self) -> bool {
+        self.has_urgent
+    }
+
+    /// Whether the next byte is urgent.
+    pub(super) fn is_at_mark(&self) -> bool {
+        self.messages.front().is_some_and(|message| message.is_urgent)
+    }
+
+    /// Adds an urgent byte; the one before it is like any other from now on.
+    pub(super) fn push_urgent(&mut self, message: Message) {
+        self.messages.iter_mut().for_each(|message| message.is_urgent = false);
+        self.has_urgent = true;
+        self.push(message, SocketType::Stream);
+    }
+
+    /// Receives the urgent byte. The second value is what is to be dropped once the lock is released.
+    ///
+    /// # Errors
+    /// `EINVAL` when there is none, [`Stop::Fault`].
+    pub(super) fn receive_urgent(
+        &mut self,
+        to: &mut IoWriter<'_>,
+        flags: MsgFlags,
+    ) -> Result<(Incoming, Option<Message>), Stop> {
+        let at = self.messages.iter().position(|message| message.is_urgent).ok_or(Errno::EINVAL)?;
+        let message = self.messages.get_mut(at).ok_or(Errno::EINVAL)?;
+        let len = message.data.copy(0, to);
+        if let Some(fault) = to.fault() {
+            return Err(Stop::Fault(fault));
+        }
+        let creds = Some(message.creds.unwrap_or(NOBODY));
+        let incoming = Incoming { len, full_len: 1, creds, flags: MsgFlags::OOB, ..Incoming::default() };
+        if flags.contains(MsgFlags::PEEK) {
+            return Ok((incoming, None));
+        }
+        let done = self.messages.remove(at);
+        self.has_urgent = false;
+        self.used = self.used.saturating_sub(1 + OVERHEAD);
+        Ok((incoming, done))
+    }
+
     /// Bytes that wait, or that the next message has when they do not run together.
     pub(super) fn readable_bytes(&self, stream: bool) -> usize {
         if stream {
@@ -80,14 +136,21 @@ impl Inbox {
         self.messages.push_back(message);
     }
 
-    /// Adds what fits into the last page to the last message of the same sender, so that small writes cost no page each.
-    pub(super) fn append(&mut self, from: &mut IoReader<'_>, creds: Option<Ucred>) -> usize {
+    /// Adds `len` bytes to the last message of the same sender when they fit into its last page, so that small writes cost
+    /// no page each. What was added.
+    pub(super) fn append(&mut self, from: &mut IoReader<'_>, len: usize, creds: Option<Ucred>) -> usize {
         let Some(last) = self.messages.back_mut() else { return 0 };
-        let slack = last.data.slack();
-        if slack == 0 || last.creds != creds || !last.rights.is_empty() {
+        // All or nothing: what cannot be read wholly is not sent.
+        if last.data.slack() < len || last.is_urgent || last.creds != creds || !last.rights.is_empty() {
             return 0;
         }
-        let taken = last.data.take(from, slack.min(from.remaining())).unwrap_or(0);
+        let (before, start) = (last.data.len(), from.done());
+        let taken = last.data.take(from, len).unwrap_or(0);
+        if taken < len {
+            last.data.truncate(before);
+            from.rewind(start);
+            return 0;
+        }
         self.used += taken;
         taken
     }
@@ -148,11 +211,30 @@ impl Inbox {
         to: &mut IoWriter<'_>,
         flags: MsgFlags,
         by_sender: bool,
+        line: Line,
     ) -> Result<Incoming, Stop> {
         let peeks = flags.contains(MsgFlags::PEEK);
         let mut incoming = Incoming::default();
         let mut index = 0;
         while let Some(message) = self.messages.get_mut(index) {
+            if message.is_urgent {
+                match (incoming.creds, line) {
+                    (Some(_), _) => break,
+                    (None, Line::In) if peeks => {}
+                    (None, Line::In) => (message.is_urgent, self.has_urgent) = (false, false),
+                    (None, Line::Apart) if peeks => {
+                        index += 1;
+                        continue;
+                    }
+                    // Who did not ask for it does not get it.
+                    (None, Line::Apart) => {
+                        self.messages.pop_front();
+                        self.has_urgent = false;
+                        self.used = self.used.saturating_sub(1 + OVERHEAD);
+                        continue;
+                    }
+                }
+            }
             let creds = message.creds.unwrap_or(NOBODY);
             if incoming.creds.is_some_and(|before| by_sender && before != creds) {
                 break;

@@ -16,6 +16,7 @@ mod transfer;
 
 use crate::abi::Errno;
 use crate::fs::OpenFile;
+use crate::fs::async_io;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::address::AF_UNIX;
@@ -39,6 +40,7 @@ const INBOX_LEVEL: Level = Level(141);
 
 const FIONREAD: u32 = 0x541b;
 const TIOCOUTQ: u32 = 0x5411;
+const SIOCATMARK: u32 = 0x8905;
 
 /// Where a socket is in its life.
 enum Phase {
@@ -66,6 +68,8 @@ struct State {
     kept: options::Kept,
     send_bytes: usize,
     receive_bytes: usize,
+    /// Who gets `SIGURG`.
+    owner: Option<async_io::Send>,
 }
 
 /// A unix socket.
@@ -99,6 +103,7 @@ impl Unix {
             kept: options::Kept::default(),
             send_bytes: DEFAULT_BYTES,
             receive_bytes: DEFAULT_BYTES,
+            owner: None,
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -201,7 +206,7 @@ impl Socket for Unix {
     }
 
     fn try_send(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
-        if message.flags.contains(MsgFlags::OOB) {
+        if message.flags.contains(MsgFlags::OOB) && self.kind != SocketType::Stream {
             return Err(Errno::EOPNOTSUPP.into());
         }
         match self.kind {
@@ -213,7 +218,7 @@ impl Socket for Unix {
     }
 
     fn try_receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
-        if flags.contains(MsgFlags::OOB) {
+        if flags.contains(MsgFlags::OOB) && self.kind != SocketType::Stream {
             return Err(Errno::EOPNOTSUPP.into());
         }
         if flags.contains(MsgFlags::ERRQUEUE) {
@@ -261,6 +266,11 @@ impl Socket for Unix {
         self.change_option(level, name, value)
     }
 
+    fn set_owner(&self, owner: Option<async_io::Send>) {
+        let old = core::mem::replace(&mut self.state.lock().owner, owner);
+        drop(old);
+    }
+
     fn filter(&self) -> &Slot {
         &self.filter
     }
@@ -281,6 +291,7 @@ impl Socket for Unix {
                 let peer = self.state.lock().peer.upgrade();
                 peer.map_or(0, |peer| peer.inbox.lock().used())
             }
+            SIOCATMARK => usize::from(self.inbox.lock().is_at_mark()),
             _ => return Err(Errno::ENOTTY),
         };
         let value = i32::try_from(value).unwrap_or(i32::MAX);

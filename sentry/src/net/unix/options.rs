@@ -62,6 +62,13 @@ pub(super) struct Kept {
     low_water: Option<i32>,
 }
 
+impl Kept {
+    /// `SO_OOBINLINE`.
+    pub(super) fn is_inline(&self) -> bool {
+        self.switches & 1 << SO_OOBINLINE != 0
+    }
+}
+
 /// Options that are on or off.
 const fn is_switch(name: i32) -> bool {
     matches!(

@@ -1,11 +1,12 @@
 //! Sending and receiving.
 
 use super::chain;
-use super::inbox::{Message, check_size};
+use super::inbox::{Line, Message, check_size};
 use super::name;
 use super::rights::{self, Rights};
 use super::{Phase, Unix};
 use crate::abi::Errno;
+use crate::fs::async_io::{Ready, SI_KERNEL, SIGURG};
 use crate::net::Address;
 use crate::net::filter::Packet;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing, SocketType, Ucred};
@@ -16,6 +17,13 @@ use alloc::vec::Vec;
 
 /// Most bytes that one message of a stream holds, so that a receiver frees room early.
 const STREAM_PART: usize = 32 << 10;
+
+/// What is sent of a stream at once.
+#[derive(Clone, Copy)]
+struct Part {
+    len: usize,
+    is_urgent: bool,
+}
 
 impl Unix {
     /// Checks that this side may send, and gives its peer and the size of its buffer.
@@ -51,8 +59,9 @@ impl Unix {
             return Err(Errno::EPIPE.into());
         }
         let start = from.done();
+        let is_urgent = message.flags.contains(MsgFlags::OOB);
         if from.remaining() == 0 {
-            return Ok(0);
+            return if is_urgent { Err(Errno::EOPNOTSUPP.into()) } else { Ok(0) };
         }
         let creds = self.told_creds(&peer, message);
         loop {
@@ -61,17 +70,21 @@ impl Unix {
             if room == 0 {
                 break;
             }
-            if message.rights.is_empty() {
-                let appended = inbox.append(from, creds);
-                if appended > 0 && from.remaining() > 0 && from.fault().is_none() {
+            // The last byte of what is urgent goes by itself.
+            let last = is_urgent && from.remaining() == 1;
+            let left = from.remaining() - usize::from(is_urgent && !last);
+            if message.rights.is_empty() && !last && inbox.append(from, left, creds) > 0 {
+                if is_urgent {
                     continue;
                 }
-                if appended > 0 {
-                    break;
-                }
+                break;
             }
             drop(inbox);
-            let taken = self.deliver_part(&peer, from, message, room.min(STREAM_PART));
+            let part = Part { len: left.min(room).min(STREAM_PART), is_urgent: last };
+            let taken = self.deliver_part(&peer, from, message, part);
+            if last && taken.is_ok() {
+                peer.signal_urgent();
+            }
             match taken {
                 Ok(()) if from.remaining() > 0 => {}
                 Ok(()) => break,
@@ -97,29 +110,37 @@ impl Unix {
         wanted.then_some(message.creds)
     }
 
-    /// Queues up to `len` bytes as a message of their own.
+    /// Queues bytes as a message of their own: all of them, or none.
     fn deliver_part(
         &self,
         peer: &Arc<Self>,
         from: &mut IoReader<'_>,
         message: &mut Outgoing,
-        len: usize,
+        part: Part,
     ) -> Result<(), Stop> {
         let start = from.done();
         let mut data = chain::Chain::default();
-        let taken = data.take(from, len);
-        if data.len() == 0 {
-            return Err(match (taken, from.fault()) {
+        let taken = data.take(from, part.len);
+        if taken.as_ref().ok() != Some(&part.len) {
+            let stop = match (taken, from.fault()) {
                 (Err(errno), _) => errno.into(),
                 (Ok(_), Some(fault)) => Stop::Fault(fault),
                 (Ok(_), None) => Stop::WouldBlock,
-            });
+            };
+            from.rewind(start);
+            return Err(stop);
         }
-        self.queue(peer, data, message).inspect_err(|_| from.rewind(start))
+        self.queue(peer, data, message, part.is_urgent).inspect_err(|_| from.rewind(start))
     }
 
     /// Puts a message into the peer's inbox.
-    fn queue(&self, peer: &Arc<Self>, data: chain::Chain, message: &mut Outgoing) -> Result<(), Stop> {
+    fn queue(
+        &self,
+        peer: &Arc<Self>,
+        data: chain::Chain,
+        message: &mut Outgoing,
+        is_urgent: bool,
+    ) -> Result<(), Stop> {
         let mut met = Vec::new();
         let guard = rights::check(&message.rights, &mut met)?;
         let rights = Rights::new(core::mem::take(&mut message.rights))?;
@@ -129,7 +150,7 @@ impl Unix {
             matches!(peer_state.phase, Phase::Closed) || peer_state.no_receive
         };
         let creds = self.told_creds(peer, message);
-        let message = Message { data, rights, creds, from };
+        let message = Message { data, rights, creds, from, is_urgent };
         if closed {
             drop(guard);
             drop(message);
@@ -137,6 +158,7 @@ impl Unix {
             return Err(if connected { Errno::EPIPE } else { Errno::ECONNREFUSED }.into());
         }
         match peer.screen(message, self.kind) {
+            Ok(message) if is_urgent => peer.inbox.lock().push_urgent(message),
             Ok(message) => peer.inbox.lock().push(message, self.kind),
             // The sender does not hear of it.
             Err(message) => drop(message),
@@ -189,7 +211,7 @@ impl Unix {
         let start = from.done();
         let data = chain::whole(from)?;
         let len = data.len();
-        if let Err(stop) = self.queue(&peer, data, message) {
+        if let Err(stop) = self.queue(&peer, data, message, false) {
             from.rewind(start);
             return Err(stop);
         }
@@ -218,15 +240,19 @@ impl Unix {
     }
 
     pub(super) fn receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop> {
-        let (connected, pass_creds) = {
+        let (connected, pass_creds, line) = {
             let state = self.state.lock();
-            (matches!(state.phase, Phase::Connected), state.pass_creds)
+            let line = if state.kept.is_inline() { Line::In } else { Line::Apart };
+            (matches!(state.phase, Phase::Connected), state.pass_creds, line)
         };
         if self.is_connection_based() && !connected {
             let errno = if self.kind == SocketType::Stream { Errno::EINVAL } else { Errno::ENOTCONN };
             return Err(errno.into());
         }
         let stream = self.kind == SocketType::Stream;
+        if flags.contains(MsgFlags::OOB) {
+            return self.receive_urgent(to, flags, line, pass_creds);
+        }
         if stream && to.remaining() == 0 {
             return Ok(Incoming::default());
         }
@@ -234,7 +260,7 @@ impl Unix {
             let mut inbox = self.inbox.lock();
             let had_room = inbox.used();
             if stream {
-                (inbox.receive_bytes(to, flags, pass_creds), None, had_room)
+                (inbox.receive_bytes(to, flags, pass_creds, line), None, had_room)
             } else {
                 match inbox.receive_message(to, flags) {
                     Ok((incoming, done)) => (Ok(incoming), done, had_room),
@@ -268,6 +294,36 @@ impl Unix {
             incoming.from = None;
         }
         Ok(incoming)
+    }
+
+    fn receive_urgent(
+        &self,
+        to: &mut IoWriter<'_>,
+        flags: MsgFlags,
+        line: Line,
+        pass_creds: bool,
+    ) -> Result<Incoming, Stop> {
+        if line == Line::In {
+            return Err(Errno::EINVAL.into());
+        }
+        let mut inbox = self.inbox.lock();
+        let had_room = inbox.used();
+        let (mut incoming, done) = inbox.receive_urgent(to, flags)?;
+        drop(inbox);
+        drop(done);
+        self.tell_room(had_room);
+        if !pass_creds {
+            incoming.creds = None;
+        }
+        Ok(incoming)
+    }
+
+    /// Tells the owner that there is urgent data.
+    fn signal_urgent(&self) {
+        let owner = self.state.lock().owner.clone();
+        if let Some(send) = owner {
+            send(Ready { signal: SIGURG, code: SI_KERNEL, band: 0, fd: -1 });
+        }
     }
 
     /// Wakes senders when there is room again for those whom `used_before` held up.

@@ -96,6 +96,9 @@ impl Card {
         let Some((header, packet)) = frame.split_first_chunk::<{ output::HEADER }>() else { return };
         let to = header.first_chunk::<6>().copied().unwrap_or_default();
         let is_group = to[0] & 1 != 0;
+        if self.is_watched() && self.is_up() {
+            self.show_received(stack, frame, to, trusts);
+        }
         if !self.is_up() || !(is_group || to == self.mac) {
             return;
         }

@@ -1,7 +1,8 @@
 //! [`Card`]: an interface to the outside, over a network card of the machine.
 //!
 //! * [`neighbour`] knows the hardware addresses of the link's hosts; [`arp`] and [`ndp`] ask for them and answer.
-//! * [`output`] sends frames, [`input`] takes them from the card in batches.
+//! * [`output`] sends frames, [`input`] takes them from the card in batches; [`watch`] shows them to
+//!   packet sockets.
 //!
 //! Lock order: addresses (148), neighbours (150), connections that wait for room and spare buffers (151), frames that wait for room
 //! (152), then the driver's own.
@@ -12,6 +13,7 @@ pub mod input;
 pub(super) mod ndp;
 pub(super) mod neighbour;
 pub(super) mod output;
+mod watch;
 
 use super::Stack;
 use super::interface::{Assigned, Interface, LEVEL, LOWER_UP, MAX_ADDRESSES, RUNNING, UP};
@@ -25,7 +27,7 @@ use alloc::vec::Vec;
 use chitin_core::hooks::now_ns;
 use chitin_core::lock::{Level, SpinLock};
 use core::net::{IpAddr, Ipv6Addr};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Level of the lock of neighbours.
 const NEIGHBOURS: Level = Level(150);
@@ -73,6 +75,8 @@ pub(super) struct Card {
     pub(super) name: String,
     pub(super) mac: [u8; 6],
     port: Port,
+    /// Packet sockets that watch links.
+    watchers: Arc<AtomicUsize>,
     flags: AtomicU32,
     mtu: AtomicU32,
     addresses: SpinLock<Vec<Assigned>>,
@@ -98,6 +102,7 @@ impl Card {
         port: Port,
     ) -> Arc<Self> {
         let flags = UP | BROADCAST | RUNNING | MULTICAST | LOWER_UP;
+        let watchers = stack.upgrade().map(|stack| stack.packets.watching.clone()).unwrap_or_default();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             stack,
@@ -105,6 +110,7 @@ impl Card {
             name,
             mac,
             port,
+            watchers,
             flags: AtomicU32::new(flags),
             mtu: AtomicU32::new(mtu),
             addresses: SpinLock::new(LEVEL, addresses),

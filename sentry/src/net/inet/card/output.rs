@@ -142,15 +142,24 @@ impl Card {
         let mut all: [&[u8]; MAX_PARTS + 1] = [&header, &[], &[], &[], &[]];
         all.iter_mut().skip(1).zip(parts).for_each(|(to, from)| *to = from);
         let offload = shifted(offload, HEADER);
+        let sent = self.send_parts(&all, offload, when_full);
+        if self.is_watched() && sent != Sent::Refused {
+            self.show_sent(&all.concat(), offload, None);
+        }
+        sent
+    }
+
+    /// Sends a frame given with its header, in up to five parts.
+    pub(super) fn send_parts(&self, parts: &[&[u8]], offload: Offload, when_full: Full) -> Sent {
         let is_first = self.backlog.lock().is_empty();
-        if is_first && self.port.try_send(&all, offload).is_some() {
-            self.count_out(parts_len(&all));
+        if is_first && self.port.try_send(parts, offload).is_some() {
+            self.count_out(parts_len(parts));
             return Sent::Gone;
         }
         if when_full == Full::Refuse {
             return Sent::Refused;
         }
-        self.keep(&all, offload)
+        self.keep(parts, offload)
     }
 
     /// Keeps a frame until there is room.

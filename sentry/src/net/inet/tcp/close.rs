@@ -1,5 +1,6 @@
 //! The end of connections: shutdown(2), close(2), resets.
 
+use super::shown;
 use super::{Carrier, Link, Near, Phase, Tcp, TcpState};
 use crate::abi::Errno;
 use crate::net::socket::Shutdown;
@@ -18,6 +19,9 @@ impl Near {
     fn finish(&self, socket: &Tcp) {
         if self.tx.ended().0 {
             return;
+        }
+        if socket.base.stack.is_observed() {
+            self.show_end(socket, shown::FIN);
         }
         self.tx.finish();
         if self.pair.finish(self.index) {
@@ -52,6 +56,9 @@ impl Link {
         socket.base.stack.counts.tcp_reset();
         match &self.carrier {
             Carrier::Near(near) => {
+                if socket.base.stack.is_observed() {
+                    near.show_end(socket, shown::RST);
+                }
                 near.rx.abandon();
                 near.end(socket, false);
                 if let Some(peer) = near.peer.upgrade() {

@@ -192,6 +192,9 @@ impl Tcp {
         let refuse = || {
             table.remove(&(local.at, to));
             self.base.stack.counts.tcp_refused();
+            if self.base.stack.is_observed() {
+                self.base.stack.show_refusal((local.at, to));
+            }
             Err(Errno::ECONNREFUSED)
         };
         let listener = table.ports.lock().find(to, local.at, usize::from(local.at.port));
@@ -205,6 +208,9 @@ impl Tcp {
             return refuse();
         }
         let (child, link) = self.join(&listener, local.at, to);
+        if self.base.stack.is_observed() {
+            self.base.stack.show_handshake((local.at, to));
+        }
         let is_deferred = link.near().is_some_and(|near| near.pair.is_deferred.load(Ordering::Relaxed));
         let mut state = self.state.lock();
         let old = core::mem::replace(&mut state.phase, Phase::Open(link));

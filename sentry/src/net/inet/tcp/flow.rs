@@ -5,6 +5,7 @@
 
 use super::super::QUEUE;
 use super::super::buffer::Buffer;
+use super::urgent::{Line, Urgent};
 use crate::abi::Errno;
 use crate::mm::Budget;
 use crate::user::{IoReader, IoWriter};
@@ -26,7 +27,7 @@ pub(super) struct Window {
 }
 
 pub(super) struct State {
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     /// What the receiver takes.
     pub(super) receive: Window,
     /// What the sender may have beyond that.
@@ -34,25 +35,29 @@ pub(super) struct State {
     /// The sender has ended it.
     fin: bool,
     /// Nobody will receive any more.
-    deaf: bool,
+    pub(super) deaf: bool,
     /// A sender waits for room, or was told that there is none.
     starved: bool,
     /// Bytes that went in, and out.
-    written: u64,
-    read: u64,
+    pub(super) written: u64,
+    pub(super) read: u64,
     /// `read` when the window grew last.
     grown_at: u64,
     /// Pieces that went in.
     segments: u64,
+    pub(super) urgent: Option<Urgent>,
 }
 
 /// One direction of a connection.
 pub(super) struct Flow {
-    state: SpinLock<State>,
+    pub(super) state: SpinLock<State>,
     /// Events of the receiving socket, and of the sending one.
-    reader: Arc<WaitQueue>,
+    pub(super) reader: Arc<WaitQueue>,
     writer: Arc<WaitQueue>,
 }
+
+/// Looks at bytes that are sent, from a position on.
+pub(super) type Watch<'a> = &'a dyn Fn(u64, &[u8]);
 
 /// What became of bytes that were sent.
 pub(super) enum Sent {
@@ -95,6 +100,7 @@ impl Flow {
             read: 0,
             grown_at: 0,
             segments: 0,
+            urgent: None,
         };
         Arc::new(Self { state: SpinLock::new(QUEUE, state), reader: reader.clone(), writer: writer.clone() })
     }
@@ -103,7 +109,7 @@ impl Flow {
     ///
     /// # Errors
     /// [`Stop::WouldBlock`] when nothing fits, [`Stop::Fault`], `ENOBUFS`.
-    pub(super) fn send(&self, from: &mut IoReader<'_>) -> Result<Sent, Stop> {
+    pub(super) fn send(&self, from: &mut IoReader<'_>, watch: Option<Watch<'_>>) -> Result<Sent, Stop> {
         let mut done = 0;
         let mut stop = Stop::WouldBlock;
         while from.remaining() > 0 {
@@ -129,6 +135,12 @@ impl Flow {
                     break;
                 }
             };
+            if let Some(watch) = watch {
+                let mut bytes = alloc::vec![0; taken];
+                let skip = state.buffer.len() - taken;
+                state.buffer.copy(skip, &mut IoWriter::kernel(&mut bytes), taken);
+                watch(state.written, &bytes);
+            }
             state.written += taken as u64;
             state.segments += 1;
             done += taken;
@@ -149,8 +161,10 @@ impl Flow {
     ///
     /// # Errors
     /// [`Stop::WouldBlock`] when it is empty, [`Stop::Fault`].
-    pub(super) fn receive(&self, to: &mut IoWriter<'_>, taking: Taking) -> Result<usize, Stop> {
+    pub(super) fn receive(&self, to: &mut IoWriter<'_>, taking: Taking, line: Line) -> Result<usize, Stop> {
         let mut done = 0;
+        // Urgent bytes that peeking left out.
+        let mut passed = 0;
         let mut tells = false;
         if to.remaining() == 0 {
             // As on Linux, also who wants nothing waits until there is something.
@@ -159,7 +173,20 @@ impl Flow {
         }
         while to.remaining() > 0 {
             let mut state = self.state.lock();
-            let skip = if taking == Taking::Peek { done } else { 0 };
+            let mut skip = if taking == Taking::Peek { done + passed } else { 0 };
+            let mut room = usize::MAX;
+            if let Some(ahead) = state.bytes_to_mark(skip) {
+                if ahead == 0 && done > 0 {
+                    break;
+                }
+                room = if ahead == 0 { usize::MAX } else { ahead };
+                if ahead == 0 && line == Line::Apart && state.buffer.len() > skip {
+                    match taking {
+                        Taking::Peek => (skip, passed) = (skip + 1, 1),
+                        _ => state.consume(1),
+                    }
+                }
+            }
             let there = state.buffer.len().saturating_sub(skip);
             if there == 0 {
                 if done == 0 && state.fin {
@@ -167,7 +194,7 @@ impl Flow {
                 }
                 break;
             }
-            let part = there.min(STEP).min(to.remaining());
+            let part = there.min(room).min(STEP).min(to.remaining());
             let copied = if taking == Taking::Discard {
                 to.rewind(to.done() + part);
                 part
@@ -275,9 +302,11 @@ impl State {
     }
 
     /// The receiver took bytes. A receiver that keeps up gets a larger window, as by Linux's `tcp_moderate_rcvbuf`.
-    fn consume(&mut self, len: usize) {
+    pub(super) fn consume(&mut self, len: usize) {
         self.buffer.consume(len);
         self.read += len as u64;
+        // What is passed is no mark any more.
+        self.urgent = self.urgent.filter(|urgent| urgent.at >= self.read);
         if self.receive.bytes < self.receive.most
             && self.read - self.grown_at >= 2 * self.receive.bytes as u64
         {

@@ -10,14 +10,17 @@ mod connect;
 mod flow;
 mod listen;
 mod options;
+mod shown;
 mod table;
 mod transfer;
+mod urgent;
 mod wire;
 
 use super::STATE;
 use super::base::Base;
 use super::endpoint::{Endpoint, Local};
 use crate::abi::Errno;
+use crate::fs::async_io;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::filter::Slot;
@@ -109,6 +112,8 @@ struct State {
     is_connecting: bool,
     options: Options,
     timer: Option<Timer>,
+    /// Who gets `SIGURG`.
+    owner: Option<async_io::Send>,
 }
 
 /// A TCP socket.
@@ -134,6 +139,7 @@ impl Tcp {
             is_connecting: false,
             options,
             timer: None,
+            owner: None,
         };
         Arc::new_cyclic(|me| Self { me: me.clone(), base, state: SpinLock::new(STATE, state) })
     }
@@ -185,7 +191,14 @@ impl Tcp {
         let ended = state.no_receive || fin;
         mask.set(PollMask::HUP, is_over || (ended && state.no_send));
         mask.set(readable | PollMask::RDHUP, ended);
-        let low_water = self.base.settings.lock().low_water;
+        let (low_water, inline) = {
+            let settings = self.base.settings.lock();
+            (settings.low_water, settings.oob_inline)
+        };
+        let mark = link.and_then(|link| link.mark());
+        mask.set(PollMask::PRI, mark.is_some_and(|mark| mark.waits));
+        let at_mark = !inline && mark.is_some_and(|mark| mark.ahead == 0);
+        let waiting = waiting.saturating_sub(usize::from(at_mark));
         mask.set(readable, ended || (waiting > 0 && waiting >= low_water));
         let can_send = state.no_send || link.is_none_or(|link| link.is_writable());
         mask.set(writable, can_send);
@@ -327,6 +340,10 @@ impl Socket for Tcp {
 
     fn filter(&self) -> &Slot {
         &self.base.filter
+    }
+
+    fn set_owner(&self, owner: Option<async_io::Send>) {
+        Self::set_owner(self, owner);
     }
 
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask {

@@ -4,6 +4,7 @@ use super::super::base::Base;
 use super::super::endpoint::Family;
 use super::connect::AUTO_SEND;
 use super::flow::Window;
+use super::urgent::Line;
 use super::wire::{Algorithm, Tuning};
 use super::{Carrier, Link, Phase, Tcp, TcpState};
 use crate::abi::Errno;
@@ -367,6 +368,15 @@ impl Tcp {
         connection.tune(self.tuning());
     }
 
+    /// Bytes that can be received at once: up to urgent data, unless those come with the others.
+    fn readable(&self, link: &Link) -> usize {
+        let waiting = link.received().1;
+        match link.mark() {
+            Some(mark) if self.line() == Line::Apart => waiting.min(mark.ahead),
+            _ => waiting,
+        }
+    }
+
     pub(super) fn control(&self, cx: &IoctlCx<'_>, command: u32, argument: u64) -> Result<usize, Errno> {
         let (link, listens) = {
             let state = self.state.lock();
@@ -374,10 +384,10 @@ impl Tcp {
         };
         let value = match command {
             FIONREAD | TIOCOUTQ | SIOCOUTQNSD if listens => return Err(Errno::EINVAL),
-            FIONREAD => link.map_or(0, |link| link.received().1),
+            FIONREAD => link.map_or(0, |link| self.readable(&link)),
             TIOCOUTQ => link.map_or(0, |link| link.unsent()),
             SIOCOUTQNSD => link.map_or(0, |link| link.not_sent()),
-            SIOCATMARK => 0,
+            SIOCATMARK => link.and_then(|link| link.mark()).map_or(0, |mark| usize::from(mark.ahead == 0)),
             _ => return self.base.stack.interface_ioctl(cx, self.base.maker.admin, command, argument),
         };
         let value = i32::try_from(value).unwrap_or(i32::MAX);

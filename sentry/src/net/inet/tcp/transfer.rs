@@ -2,6 +2,7 @@
 
 use super::flow::{Sent, Taking};
 use super::table::Tuple;
+use super::wire::Writing;
 use super::{Carrier, Link, Near, Phase, Tcp};
 use crate::abi::Errno;
 use crate::net::socket::{Incoming, MsgFlags, Outgoing};
@@ -31,7 +32,7 @@ impl Tcp {
     }
 
     pub(super) fn send(&self, from: &mut IoReader<'_>, message: &mut Outgoing) -> Result<usize, Stop> {
-        if message.flags.contains(MsgFlags::OOB) || message.flags.bits() & FAST_OPEN != 0 {
+        if message.flags.bits() & FAST_OPEN != 0 {
             return Err(Errno::EOPNOTSUPP.into());
         }
         let link = self.sending()?;
@@ -41,14 +42,20 @@ impl Tcp {
         let near = match &link.carrier {
             Carrier::Near(near) => near,
             Carrier::Wire(connection) => {
-                let more = message.flags.contains(MsgFlags::MORE);
-                return match connection.send(from, more)? {
+                let how = Writing {
+                    more: message.flags.contains(MsgFlags::MORE),
+                    is_urgent: message.flags.contains(MsgFlags::OOB),
+                };
+                return match connection.send(from, how)? {
                     Sent::Bytes(sent) => Ok(sent),
                     Sent::Refused => Err(self.state.lock().error.take().unwrap_or(Errno::EPIPE).into()),
                 };
             }
         };
-        let sent = match near.tx.send(from)? {
+        let watched = self.base.stack.is_observed();
+        let ack = if watched { near.expected(link.tuple) } else { 0 };
+        let watch = |at: u64, bytes: &[u8]| near.show_data(self, link.tuple, (at, ack), bytes);
+        let sent = match near.tx.send(from, watched.then_some(&watch))? {
             Sent::Bytes(sent) => sent,
             Sent::Refused => {
                 self.reset_by_peer();
@@ -56,6 +63,12 @@ impl Tcp {
             }
         };
         self.base.stack.loopback.count(1, sent as u64);
+        if message.flags.contains(MsgFlags::OOB)
+            && let Some(peer) = near.peer.upgrade()
+        {
+            near.tx.mark_last(peer.line());
+            peer.signal_urgent();
+        }
         if near.pair.is_deferred.load(Ordering::Relaxed)
             && near.pair.is_deferred.swap(false, Ordering::AcqRel)
         {
@@ -84,10 +97,10 @@ impl Tcp {
                 _ => None,
             }
         };
-        // There is no urgent data: nobody can send any.
         if flags.contains(MsgFlags::OOB) {
-            return Err(Errno::EINVAL.into());
+            return self.receive_urgent(to, flags);
         }
+        let line = self.line();
         let taking = match (flags.contains(MsgFlags::PEEK), flags.contains(MsgFlags::TRUNC)) {
             (true, _) => Taking::Peek,
             (false, true) => Taking::Discard,
@@ -95,8 +108,8 @@ impl Tcp {
         };
         let received = match &link {
             Some(link) => match &link.carrier {
-                Carrier::Near(near) => near.rx.receive(to, taking),
-                Carrier::Wire(connection) => connection.receive(to, taking),
+                Carrier::Near(near) => near.rx.receive(to, taking, line),
+                Carrier::Wire(connection) => connection.receive(to, taking, line),
             },
             None => Err(Stop::WouldBlock),
         };

@@ -3,7 +3,7 @@
 use super::super::buffer::{self, Buffer};
 use super::super::datagram::{self, Datagram};
 use super::super::endpoint::Endpoint;
-use super::super::frame::{Frame, UDP_HEADER};
+use super::super::frame::{self, Frame, UDP_HEADER};
 use super::super::interface::Cast;
 use super::super::ip::UDP;
 use super::super::plan::Way;
@@ -128,6 +128,9 @@ impl Udp {
         let stack = &self.base.stack;
         stack.loopback.count(1, data.len() as u64 + 28);
         stack.counts.udp_sent();
+        if stack.is_observed() {
+            self.show(&data, from, to, settings);
+        }
         if cast != Cast::Uni {
             self.deliver_to_all(&data, from, to, cast, settings);
             return;
@@ -140,6 +143,17 @@ impl Udp {
                 stack.counts.udp_no_port();
                 self.refused(to);
             }
+        }
+    }
+
+    /// Shows a datagram that stays in this host to those who watch.
+    fn show(&self, data: &Buffer, from: Endpoint, to: Endpoint, settings: &Settings) {
+        let mut bytes = alloc::vec![0; data.len()];
+        data.copy(0, &mut IoWriter::kernel(&mut bytes), usize::MAX);
+        let model = Datagram::new(Buffer::new(&self.base.maker.budget), from, to, settings);
+        let label = model.label(UDP);
+        if let Some(header) = frame::udp_header(&label, &bytes) {
+            self.base.stack.show_to_all(&label, &[&header, &bytes]);
         }
     }
 

@@ -6,10 +6,12 @@ use super::super::super::buffer::Buffer;
 use super::super::super::plan::Hop;
 use super::super::TcpState;
 use super::super::flow::Window;
+use super::super::urgent::Line;
 use super::congestion::{Algorithm, Congestion};
 use super::holes::Ranges;
 use super::rtt::Rtt;
 use super::sequence::Seq;
+use super::urgent::Urgency;
 use crate::abi::Errno;
 use crate::mm::Budget;
 use crate::time::Timer;
@@ -55,6 +57,8 @@ pub(in crate::net::inet) enum Event {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effects {
     pub(super) wakes: bool,
+    /// The other side told of urgent data.
+    pub(super) is_urgent: bool,
     pub(super) event: Option<Event>,
 }
 
@@ -173,6 +177,9 @@ pub(in crate::net::inet) struct Engine {
     pub(super) quick_acks: u32,
     /// Nobody will receive any more.
     pub(super) is_deaf: bool,
+    pub(super) urgency: Urgency,
+    /// Where the program wants urgent bytes.
+    pub(super) line: Line,
 
     // Options.
     pub(super) stamps: Option<Stamps>,
@@ -282,6 +289,8 @@ impl Engine {
             acks_now: false,
             quick_acks: 16,
             is_deaf: false,
+            urgency: Urgency::default(),
+            line: Line::Apart,
             stamps: Some(Stamps { offset: start.stamp_offset, recent: 0, recent_ns: 0 }),
             has_sack: true,
             heard_ns: now_ns,

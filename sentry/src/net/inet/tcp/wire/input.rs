@@ -57,7 +57,9 @@ impl Engine {
         {
             (stamps.recent, stamps.recent_ns) = (value, now_ns);
         }
+        self.hear_urgent(segment);
         self.take_data(segment, now_ns);
+        self.catch_urgent();
         self.output(now_ns);
     }
 

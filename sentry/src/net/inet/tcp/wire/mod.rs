@@ -20,6 +20,7 @@ mod secret;
 mod segment;
 mod sequence;
 mod timers;
+mod urgent;
 mod user;
 
 pub(in crate::net::inet) use congestion::Algorithm;
@@ -33,7 +34,9 @@ use super::super::{QUEUE, Stack};
 use super::TcpState;
 use super::flow::{Sent, Taking, Window};
 use super::table::{Side, Tuple};
+use super::urgent::{Line, Mark};
 use super::{Tcp, options};
+use crate::abi::Errno;
 use crate::time::{Expire, Timer};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
@@ -43,6 +46,7 @@ use chitin_core::lock::SpinLock;
 use chitin_core::once::Once;
 use chitin_core::wait::WaitQueue;
 use engine::Effects;
+pub(super) use user::Writing;
 
 /// Bytes copied before the lock is released for others.
 pub(super) const STEP: usize = 64 << 10;
@@ -131,15 +135,20 @@ impl Connection {
                 socket.connection_event(self, event);
             }
         }
+        if effects.is_urgent
+            && let Some(socket) = self.socket.get().and_then(|socket| socket.upgrade())
+        {
+            socket.signal_urgent();
+        }
         if effects.wakes {
             self.events.wake_all();
         }
     }
 
-    pub(super) fn send(&self, from: &mut IoReader<'_>, more: bool) -> Result<Sent, Stop> {
+    pub(super) fn send(&self, from: &mut IoReader<'_>, how: Writing) -> Result<Sent, Stop> {
         let mut done = 0;
         while from.remaining() > 0 {
-            match self.with(|engine| engine.write(from, more, now_ns())) {
+            match self.with(|engine| engine.write(from, how, now_ns())) {
                 Ok(Sent::Bytes(sent)) => done += sent,
                 Ok(Sent::Refused) if done == 0 => return Ok(Sent::Refused),
                 Err(stop) if done == 0 => return Err(stop),
@@ -149,11 +158,18 @@ impl Connection {
         Ok(Sent::Bytes(done))
     }
 
-    pub(super) fn receive(&self, to: &mut IoWriter<'_>, taking: Taking) -> Result<usize, Stop> {
+    pub(super) fn receive(&self, to: &mut IoWriter<'_>, taking: Taking, line: Line) -> Result<usize, Stop> {
         let mut done = 0;
         loop {
             let part = to.remaining().min(STEP);
-            let got = self.with(|engine| engine.read(to, taking, now_ns()));
+            let got = self.with(|engine| {
+                engine.line = line;
+                // What follows an urgent byte is for the next call.
+                if done > 0 && engine.mark().is_some_and(|mark| mark.ahead == 0) {
+                    return Err(Stop::WouldBlock);
+                }
+                engine.read(to, taking, now_ns())
+            });
             match got {
                 Ok(got) => {
                     done += got;
@@ -165,6 +181,16 @@ impl Connection {
                 Err(stop) => return Err(stop),
             }
         }
+    }
+
+    /// The urgent byte that was not passed yet.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.engine.lock().mark()
+    }
+
+    /// The urgent byte: an error when there is none, it was received, or has not come.
+    pub(super) fn take_urgent(&self, keeps: bool) -> Result<u8, Errno> {
+        self.engine.lock().take_urgent(keeps)
     }
 
     /// State as programs see it.

@@ -78,6 +78,9 @@ impl Engine {
                 header.put(&[1, 3, 3, self.receive_scale]);
             }
         }
+        if let Some(pointer) = self.pointer(piece.seq) {
+            header.put_urgent(pointer);
+        }
         if let Some(stamps) = self.stamps {
             header.put_stamps(self.stamp(now_ns), stamps.recent);
         }
@@ -270,7 +273,7 @@ impl Engine {
         let offered = window_end.max(self.nxt).since(self.nxt);
         let allowed = self.congestion.window.saturating_sub(self.pipe());
         let most =
-            if self.hop.card.can_offload() { (MOST_CUT / self.mss).max(1) * self.mss } else { self.mss };
+            if self.hop.card.can_offload() && self.pointer(self.nxt).is_none() { (MOST_CUT / self.mss).max(1) * self.mss } else { self.mss };
         let mut len = unsent.min(offered).min(most);
         if allowed < len.min(self.mss) || (len > 0 && allowed == 0) {
             self.is_limited = true;

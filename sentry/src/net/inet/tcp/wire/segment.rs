@@ -10,6 +10,7 @@ pub(super) const SYN: u8 = 2;
 pub(super) const RST: u8 = 4;
 pub(super) const PSH: u8 = 8;
 pub(super) const ACK: u8 = 16;
+const URG: u8 = 32;
 
 /// Longest header.
 pub(super) const MAX_HEADER: usize = 60;
@@ -39,6 +40,8 @@ pub(super) struct Segment<'a> {
     pub(super) ack: Seq,
     pub(super) flags: u8,
     pub(super) window: u16,
+    /// The urgent pointer, when it counts.
+    pub(super) urgent: Option<u16>,
     pub(super) options: Options,
     pub(super) data: &'a [u8],
 }
@@ -94,6 +97,7 @@ impl<'a> Segment<'a> {
             ack: Seq(long(bytes, 8)?),
             flags: header[13] & 0x3f,
             window: u16::from_be_bytes([header[14], header[15]]),
+            urgent: (header[13] & URG != 0).then(|| u16::from_be_bytes([header[18], header[19]])),
             options: read_options(options),
             data: bytes.get(len..)?,
         })
@@ -135,6 +139,13 @@ impl Header {
             to.copy_from_slice(bytes);
             self.len += bytes.len();
         }
+    }
+
+    /// Tells of urgent data.
+    pub(super) fn put_urgent(&mut self, pointer: u16) {
+        let [high, low] = pointer.to_be_bytes();
+        self.bytes[13] |= URG;
+        (self.bytes[18], self.bytes[19]) = (high, low);
     }
 
     /// Room that is left for options.

@@ -8,9 +8,18 @@ use crate::abi::Errno;
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
 
+/// How bytes are to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Writing {
+    /// Others follow soon.
+    pub(in super::super) more: bool,
+    /// The last one is urgent.
+    pub(in super::super) is_urgent: bool,
+}
+
 impl Engine {
-    /// Takes bytes to send; `more` says that others follow soon.
-    pub(super) fn write(&mut self, from: &mut IoReader<'_>, more: bool, now_ns: u64) -> Result<Sent, Stop> {
+    /// Takes bytes to send.
+    pub(super) fn write(&mut self, from: &mut IoReader<'_>, how: Writing, now_ns: u64) -> Result<Sent, Stop> {
         if !matches!(self.state, TcpState::Established | TcpState::CloseWait) || self.fin != Fin::No {
             return Ok(Sent::Refused);
         }
@@ -29,9 +38,12 @@ impl Engine {
             }
             Err(errno) => return Err(errno.into()),
         };
-        self.more = more;
+        self.more = how.more;
         if taken == 0 {
             return Err(from.fault().map_or(Stop::Errno(Errno::ENOBUFS), Stop::Fault));
+        }
+        if how.is_urgent && from.remaining() == 0 {
+            self.urgency.sent = Some(self.send_end());
         }
         self.output(now_ns);
         Ok(Sent::Bytes(taken))
@@ -39,17 +51,21 @@ impl Engine {
 
     /// Gives received bytes.
     pub(super) fn read(&mut self, to: &mut IoWriter<'_>, taking: Taking, now_ns: u64) -> Result<usize, Stop> {
-        let there = self.receive.len();
+        if to.remaining() == 0 && self.receive.len() > 0 {
+            return Ok(0);
+        }
+        let (skip, room) = self.up_to_mark(taking);
+        let there = self.receive.len().saturating_sub(skip);
         if to.remaining() == 0 || there == 0 {
             return if there > 0 || self.is_finished { Ok(0) } else { Err(Stop::WouldBlock) };
         }
         let most = if taking == Taking::Peek { there } else { STEP };
-        let part = there.min(to.remaining()).min(most);
+        let part = there.min(to.remaining()).min(most).min(room);
         let copied = if taking == Taking::Discard {
             to.rewind(to.done() + part);
             part
         } else {
-            self.receive.copy(0, to, part)
+            self.receive.copy(skip, to, part)
         };
         if copied == 0 {
             return Err(to.fault().map_or(Stop::Errno(Errno::EFAULT), Stop::Fault));
@@ -57,6 +73,7 @@ impl Engine {
         if taking != Taking::Peek {
             self.receive.consume(copied);
             self.receive.shrink();
+            self.pass_mark();
             self.took(copied, now_ns);
         }
         Ok(copied)
@@ -100,6 +117,7 @@ impl Engine {
     /// The socket is closed.
     pub(super) fn orphan(&mut self, now_ns: u64) {
         (self.is_orphan, self.is_deaf) = (true, true);
+        self.urgency.received = None;
         self.receive.clear();
         self.ahead.clear();
         self.due.keep_ns = NEVER;
