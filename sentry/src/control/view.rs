@@ -289,7 +289,8 @@ struct Subject {
 
 impl ProcTask for Subject {
     fn net(&self, name: &str) -> Option<String> {
-        self.task.as_ref()?.namespaces().net.stack.report(name)
+        let net = self.task.as_ref()?.namespaces().net.clone();
+        if name == "unix" { Some(crate::net::unix::table::report(net.ino)) } else { net.stack.report(name) }
     }
 
     fn info(&self) -> TaskInfo {

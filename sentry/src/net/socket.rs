@@ -214,6 +214,9 @@ pub trait Socket: Send + Sync {
     /// As recvmsg(2).
     fn try_receive(&self, to: &mut IoWriter<'_>, flags: MsgFlags) -> Result<Incoming, Stop>;
 
+    /// The next message could not be copied to where a receiver wanted it: datagrams are lost by that.
+    fn lose_next(&self) {}
+
     /// See shutdown(2).
     ///
     /// # Errors

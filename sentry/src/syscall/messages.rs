@@ -144,7 +144,12 @@ fn receive(
                 }
                 all = Some(whole);
             }
-            Err(failure) => return all.ok_or(failure),
+            Err(failure) => {
+                if failure == Failure::Errno(Errno::EFAULT) && !flags.contains(MsgFlags::PEEK) {
+                    stream.socket().lose_next();
+                }
+                return all.ok_or(failure);
+            }
         }
     }
 }

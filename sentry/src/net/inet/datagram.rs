@@ -202,6 +202,15 @@ impl Inbox {
         Ok(incoming)
     }
 
+    /// Throws the next datagram away.
+    pub(super) fn lose_next(&self) {
+        let mut queue = self.0.lock();
+        let Some(lost) = queue.datagrams.pop_front() else { return };
+        queue.used = queue.used.saturating_sub(lost.cost());
+        drop(queue);
+        drop(lost);
+    }
+
     /// Receives the next error (ip(7), `IP_RECVERR`).
     ///
     /// # Errors

@@ -375,6 +375,10 @@ impl Socket for Raw {
         }
     }
 
+    fn lose_next(&self) {
+        self.inbox.lose_next();
+    }
+
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         let mut state = self.state.lock();
         state.no_receive |= how != Shutdown::Write;

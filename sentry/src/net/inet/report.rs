@@ -83,8 +83,6 @@ impl Stack {
             "netlink" => String::from(
                 "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
             ),
-            // Unix sockets are not in a list of their own.
-            "unix" => String::from("Num       RefCount Protocol Flags    Type St Inode Path\n"),
             "sockstat" => self.sockstat(),
             "sockstat6" => self.sockstat6(),
             "snmp" => self.snmp(),

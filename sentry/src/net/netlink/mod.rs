@@ -327,6 +327,13 @@ impl Socket for Netlink {
         self.receive(to, flags)
     }
 
+    fn lose_next(&self) {
+        let mut state = self.state.lock();
+        if let Some((lost, _)) = state.queue.pop_front() {
+            state.waiting = state.waiting.saturating_sub(lost.len());
+        }
+    }
+
     fn shutdown(&self, _how: Shutdown) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }

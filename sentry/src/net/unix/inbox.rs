@@ -201,6 +201,13 @@ impl Inbox {
         Ok((incoming, done))
     }
 
+    /// Takes the next datagram out.
+    pub(super) fn lose_next(&mut self) -> Option<Message> {
+        let lost = self.messages.pop_front()?;
+        self.used = self.used.saturating_sub(charge(lost.data.len()));
+        Some(lost)
+    }
+
     /// Receives bytes of a stream: across messages, but not beyond one with descriptors, nor, with `by_sender`, from one
     /// sender's to another's.
     ///

@@ -10,6 +10,7 @@ mod inbox;
 mod name;
 mod options;
 pub mod rights;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -30,6 +31,7 @@ use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::sync::atomic::AtomicU64;
 use inbox::{DEFAULT_BYTES, Inbox};
 pub use name::Name;
 
@@ -78,6 +80,8 @@ pub struct Unix {
     kind: SocketType,
     /// The network namespace, where abstract names belong to.
     space: u64,
+    /// Inode number of its file; 0 before it has one.
+    ino: AtomicU64,
     state: SpinLock<State>,
     filter: Slot,
     inbox: SpinLock<Inbox>,
@@ -109,6 +113,7 @@ impl Unix {
             me: me.clone(),
             kind,
             space,
+            ino: AtomicU64::new(0),
             state: SpinLock::new(LEVEL, state),
             filter: Slot::default(),
             inbox: SpinLock::new(INBOX_LEVEL, Inbox::default()),
@@ -197,6 +202,10 @@ impl Socket for Unix {
         Some(Arc::new(connect::Room(listener)))
     }
 
+    fn set_ino(&self, ino: u64) {
+        self.enter_table(ino);
+    }
+
     fn listen(&self, backlog: usize, creds: Ucred) -> Result<(), Errno> {
         self.start_listening(backlog, creds)
     }
@@ -225,6 +234,14 @@ impl Socket for Unix {
             return Err(Errno::EAGAIN.into());
         }
         self.receive(to, flags)
+    }
+
+    fn lose_next(&self) {
+        if self.kind != SocketType::Stream {
+            let lost = self.inbox.lock().lose_next();
+            drop(lost);
+            self.drained.wake_all();
+        }
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -300,6 +317,7 @@ impl Socket for Unix {
     }
 
     fn released(&self) {
+        self.leave_table();
         self.close();
         rights::collect();
     }

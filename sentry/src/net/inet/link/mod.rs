@@ -281,6 +281,10 @@ impl Socket for LinkSocket {
         self.receive(to, flags)
     }
 
+    fn lose_next(&self) {
+        self.queue.lock().lose_next();
+    }
+
     fn shutdown(&self, _how: Shutdown) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }

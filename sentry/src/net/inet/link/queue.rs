@@ -58,6 +58,13 @@ impl Queue {
         self.packets.is_empty()
     }
 
+    /// Throws the next packet away.
+    pub(super) fn lose_next(&mut self) {
+        if let Some(lost) = self.packets.pop_front() {
+            self.used = self.used.saturating_sub(lost.cost());
+        }
+    }
+
     /// `PACKET_STATISTICS`: all packets, and the lost ones; both begin anew.
     pub(super) fn take_statistics(&mut self) -> (u32, u32) {
         let (taken, dropped) = (core::mem::take(&mut self.taken), core::mem::take(&mut self.dropped));

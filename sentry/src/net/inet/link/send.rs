@@ -87,6 +87,12 @@ impl Stack {
             _ => None,
         };
         let Some(parsed) = parsed.filter(|parsed| parsed.fragment.is_none()) else { return };
+        // As Linux: such addresses come by no interface, not even this one.
+        let is_martian = parsed.to.is_ipv4()
+            && (parsed.from.is_loopback() || parsed.to.is_loopback() || self.is_local(parsed.from));
+        if is_martian {
+            return;
+        }
         let cast = match parsed.to {
             to if to.is_multicast() => Cast::Multi,
             IpAddr::V4(to) if to.is_broadcast() => Cast::Broad,
