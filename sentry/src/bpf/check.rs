@@ -31,7 +31,9 @@ fn is_sound(instruction: &Instruction, after: usize) -> bool {
     match code {
         code::LD_IMM | code::LDX_IMM | code::LD_LEN | code::LDX_LEN => true,
         code::RET_K | code::RET_A | code::TAX | code::TXA | code::NEG => true,
-        code::LD_ABS | code::LD_ABS_H | code::LD_ABS_B | code::LD_IND | code::LD_IND_H | code::LD_IND_B => true,
+        code::LD_ABS | code::LD_ABS_H | code::LD_ABS_B | code::LD_IND | code::LD_IND_H | code::LD_IND_B => {
+            true
+        }
         code::LDX_MSH | code::MOD_X => true,
         code::LD_MEM | code::LDX_MEM | code::ST | code::STX => (k as usize) < MEMORY_WORDS,
         code::JA => (k as usize) < after,

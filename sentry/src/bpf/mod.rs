@@ -119,7 +119,12 @@ impl Machine {
         match code {
             code::LD_IMM => self.a = k,
             code::LDX_IMM => self.x = k,
-            code::LD_ABS | code::LD_ABS_H | code::LD_ABS_B | code::LD_IND | code::LD_IND_H | code::LD_IND_B => {
+            code::LD_ABS
+            | code::LD_ABS_H
+            | code::LD_ABS_B
+            | code::LD_IND
+            | code::LD_IND_H
+            | code::LD_IND_B => {
                 let size = 4 >> (code >> 3 & 3);
                 let index = (code & 0xe0 == 0x40).then_some(self.x);
                 match data.load(size, k, index, (self.a, self.x)) {
@@ -231,4 +236,3 @@ pub fn translated_len(instructions: &[Instruction]) -> usize {
     };
     3 + instructions.iter().map(len).sum::<usize>()
 }
-

@@ -144,7 +144,9 @@ impl Address {
                 }
                 _ => Err(Errno::EINVAL),
             },
-            AF_PACKET if LinkAddress::read(rest).is_some() => LinkAddress::read(rest).map(Self::Link).ok_or(Errno::EINVAL),
+            AF_PACKET if LinkAddress::read(rest).is_some() => {
+                LinkAddress::read(rest).map(Self::Link).ok_or(Errno::EINVAL)
+            }
             _ if rest.len() < 14 => Err(Errno::EINVAL),
             family => Ok(Self::Other(family)),
         }

@@ -97,7 +97,10 @@ impl<'a> Packet<'a> {
     fn attribute(&self, at: u32, kind: u32, is_nested: bool) -> u32 {
         let data = self.data();
         let half = |at: usize| {
-            data.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes).map(usize::from)
+            data.get(at..at + 2)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map(u16::from_ne_bytes)
+                .map(usize::from)
         };
         let mut at = at as usize;
         let mut end = data.len();
@@ -175,8 +178,8 @@ impl bpf::Data for Packet<'_> {
 /// Whether `SKF_AD_OFF` and this is something.
 fn is_ancillary(what: u32) -> bool {
     use ancillary::{
-        ATTRIBUTE, CPU, DEVICE, HARDWARE, HASH, MARK, NESTED_ATTRIBUTE, PACKET_TYPE, PAYLOAD, PROTOCOL, QUEUE, RANDOM,
-        VLAN_PRESENT, VLAN_PROTOCOL, VLAN_TAG, XOR,
+        ATTRIBUTE, CPU, DEVICE, HARDWARE, HASH, MARK, NESTED_ATTRIBUTE, PACKET_TYPE, PAYLOAD, PROTOCOL,
+        QUEUE, RANDOM, VLAN_PRESENT, VLAN_PROTOCOL, VLAN_TAG, XOR,
     };
     matches!(
         what,

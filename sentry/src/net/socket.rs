@@ -5,8 +5,8 @@
 use super::address::Address;
 use super::filter::Slot;
 use crate::abi::Errno;
-use crate::fs::stream::{IoctlCx, StreamKind};
 use crate::fs::async_io;
+use crate::fs::stream::{IoctlCx, StreamKind};
 use crate::fs::{Attr, FileBody, OpenFile, Stream, anon};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};

@@ -15,10 +15,10 @@ pub mod epoll;
 pub mod eventfd;
 pub mod exec;
 pub mod fds;
-mod filters;
 #[cfg(test)]
 mod file_tests;
 pub mod files;
+mod filters;
 pub mod futex;
 pub mod handles;
 mod hooks;

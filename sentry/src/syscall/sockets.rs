@@ -1,7 +1,7 @@
 //! socket, socketpair, bind, listen, accept, accept4, connect, getsockname, getpeername, shutdown, getsockopt, setsockopt.
 
-use super::filters;
 use super::descriptor::{self, CLOEXEC, NONBLOCK, READ_WRITE};
+use super::filters;
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, Failure, Fd, SysResult};
 use crate::abi::Errno;
@@ -25,7 +25,7 @@ use alloc::vec;
 const FAMILIES: &str =
     "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag), AF_PACKET; the others answer EAFNOSUPPORT";
 const PAIRS: &str = "AF_UNIX; other families answer EOPNOTSUPP or EAFNOSUPPORT, as on Linux";
-const OPTIONS: &str = "no eBPF filters, no source-specific multicast, no MSG_ZEROCOPY, no TCP fast open";
+const OPTIONS: &str = "no eBPF filters, no MSG_ZEROCOPY, no TCP fast open";
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -389,7 +389,7 @@ const SOL_SOCKET: i32 = 1;
 const SO_RCVTIMEO: i32 = 20;
 const SO_SNDTIMEO: i32 = 21;
 /// Bytes of an option that is looked at.
-const MAX_OPTION: usize = 256;
+const MAX_OPTION: usize = 512;
 
 fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: i32) -> SysResult {
     let file = open_socket(cx, fd)?;

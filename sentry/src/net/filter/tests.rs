@@ -65,14 +65,23 @@ fn checks() {
 #[test]
 fn attributes() {
     let bytes: Vec<u8> = [
-        &8u16.to_ne_bytes()[..], &1u16.to_ne_bytes(), &[0; 4],
-        &12u16.to_ne_bytes(), &2u16.to_ne_bytes(), &8u16.to_ne_bytes(), &7u16.to_ne_bytes(), &[0; 4],
+        &8u16.to_ne_bytes()[..],
+        &1u16.to_ne_bytes(),
+        &[0; 4],
+        &12u16.to_ne_bytes(),
+        &2u16.to_ne_bytes(),
+        &8u16.to_ne_bytes(),
+        &7u16.to_ne_bytes(),
+        &[0; 4],
     ]
     .concat();
     let packet = Packet::plain(&bytes);
     let find = |at, kind, what| {
         let program = [
-            ins(code::LD_IMM, 0, 0, at), ins(code::LDX_IMM, 0, 0, kind), ins(code::LD_ABS, 0, 0, ANCILLARY + what), RET_A,
+            ins(code::LD_IMM, 0, 0, at),
+            ins(code::LDX_IMM, 0, 0, kind),
+            ins(code::LD_ABS, 0, 0, ANCILLARY + what),
+            RET_A,
         ];
         run(&program, &packet)
     };

@@ -1,12 +1,13 @@
 //! [`Base`]: what all internet sockets have.
 
 use super::endpoint::{Endpoint, Family, Local};
+use super::groups::Groups;
 use super::settings::{Around, Facts, Settings};
 use super::{SETTINGS, Stack};
 use crate::abi::Errno;
 use crate::net::Address;
-use crate::net::filter::Slot;
 use crate::net::address::{AF_INET, AF_INET6};
+use crate::net::filter::Slot;
 use crate::net::socket::SocketType;
 use crate::net::stack::{Maker, NetStack};
 use alloc::sync::Arc;
@@ -62,7 +63,7 @@ impl Base {
             protocol: self.protocol,
             maker: self.maker.clone(),
             ino: AtomicU64::new(0),
-            settings: SpinLock::new(SETTINGS, Settings { memberships: Vec::new(), ..settings }),
+            settings: SpinLock::new(SETTINGS, Settings { groups: Groups::default(), ..settings }),
             filter: self.filter.child(),
             events: Arc::new(WaitQueue::new()),
         }
@@ -148,14 +149,15 @@ impl Base {
     ) -> Result<(), Errno> {
         let facts = self.facts(false, is_bound, None);
         // Options that name an interface by index, name or address.
-        let names_link = matches!((level, name), (1, 25 | 62) | (0, 32 | 35 | 36) | (41, 17 | 20 | 21));
+        let names_link =
+            matches!((level, name), (1, 25 | 62) | (0, 32 | 35..=47) | (41, 17 | 20 | 21 | 42..=47));
         let links = if names_link { self.stack.interfaces() } else { Vec::new() };
         let around = Around { sysctls: &self.stack.sysctls, maker: &self.maker, links: &links };
-        let before = self.settings.lock().memberships.len();
+        let before = self.settings.lock().groups.len();
         self.settings.lock().set(level, name, value, &facts, &around)?;
         let joined = {
             let settings = self.settings.lock();
-            if settings.memberships.len() > before { settings.memberships.last().copied() } else { None }
+            if settings.groups.len() > before { settings.groups.last() } else { None }
         };
         if let Some((group, device)) = joined
             && let Some(card) = self.stack.plan().card(device)
@@ -176,12 +178,14 @@ impl Base {
 
     /// Whether it is a member of a group.
     pub(super) fn joined(&self, group: IpAddr) -> bool {
-        self.settings.lock().memberships.iter().any(|(member, _)| *member == group)
+        self.settings.lock().groups.contains(group)
     }
 
-    /// Whether it takes what is for groups that only others joined (`IP_MULTICAST_ALL`).
-    pub(super) fn takes_all_groups(&self, group: IpAddr) -> bool {
+    /// Whether it takes what comes from an address to a group; what is for groups that only others joined, if
+    /// `IP_MULTICAST_ALL` says so and `others` have.
+    pub(super) fn takes_group(&self, group: IpAddr, from: IpAddr, others: bool) -> bool {
         let settings = self.settings.lock();
-        if group.is_ipv4() { settings.multicast_all } else { settings.multicast_all6 }
+        let all = if group.is_ipv4() { settings.multicast_all } else { settings.multicast_all6 };
+        settings.groups.hears(group, from).unwrap_or(all && others)
     }
 }

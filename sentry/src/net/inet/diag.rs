@@ -41,7 +41,7 @@ impl Stack {
     pub(super) fn entries(&self, protocol: u8) -> Vec<Entry> {
         match i32::from(protocol) {
             TCP => self.tcp_entries(),
-            UDP => self.udp_entries(),
+            UDP => self.udp_entries(super::ip::UDP),
             _ => Vec::new(),
         }
     }

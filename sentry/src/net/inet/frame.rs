@@ -5,7 +5,7 @@ use super::checksum::Sum;
 use super::endpoint::Endpoint;
 use super::interface::LOOPBACK;
 use super::ip::output::{Envelope, Fitting, header};
-use super::ip::{ETHER_V4, ETHER_V6, UDP, header_len};
+use super::ip::{ETHER_V4, ETHER_V6, header_len};
 use crate::net::filter::{Facts, Packet};
 use alloc::vec::Vec;
 
@@ -42,7 +42,7 @@ pub(super) fn udp_header(label: &Label, data: &[u8]) -> Option<[u8; UDP_HEADER]>
     let words = [label.from.port, label.to.port, u16::try_from(total).ok()?, 0].map(u16::to_be_bytes);
     let mut header = [0; UDP_HEADER];
     header.iter_mut().zip(words.as_flattened()).for_each(|(to, from)| *to = *from);
-    let sum = Sum::pseudo(label.from.ip, label.to.ip, UDP, total).add(&header).add(data).finish();
+    let sum = Sum::pseudo(label.from.ip, label.to.ip, label.protocol, total).add(&header).add(data).finish();
     let sum = if sum == 0 { 0xffff } else { sum };
     [header[6], header[7]] = sum.to_be_bytes();
     Some(header)
@@ -73,8 +73,12 @@ impl Frame {
 
     /// As a filter sees it whose offset 0 is at `data`.
     pub(super) fn packet(&self, data: usize, kind: u8, mark: i32) -> Packet<'_> {
-        let facts =
-            Facts { protocol: self.protocol, kind, device: Some((LOOPBACK, HARDWARE)), mark: mark.cast_unsigned() };
+        let facts = Facts {
+            protocol: self.protocol,
+            kind,
+            device: Some((LOOPBACK, HARDWARE)),
+            mark: mark.cast_unsigned(),
+        };
         Packet { bytes: &self.bytes, link: Some(0), network: LINK, data, facts }
     }
 }

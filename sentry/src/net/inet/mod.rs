@@ -18,12 +18,13 @@ mod datagram;
 pub mod diag;
 pub mod endpoint;
 mod frame;
+mod groups;
 pub mod interface;
 mod ioctl;
-mod link;
 mod ip;
 #[cfg(test)]
 mod lab;
+mod link;
 mod packet;
 mod plan;
 mod ports;
@@ -74,6 +75,7 @@ const ICMP: i32 = 1;
 const TCP: i32 = 6;
 const UDP: i32 = 17;
 const ICMPV6: i32 = 58;
+const UDP_LITE: i32 = 136;
 
 /// A network namespace.
 pub struct Stack {
@@ -90,6 +92,7 @@ pub struct Stack {
     packet_id: AtomicU32,
     tcp: tcp::Table,
     udp: SpinLock<ports::Ports<Udp>>,
+    udp_lite: SpinLock<ports::Ports<Udp>>,
     /// Raw and ping sockets.
     raw: SpinLock<Vec<Weak<Raw>>>,
     raw_count: AtomicUsize,
@@ -128,6 +131,7 @@ impl Stack {
             packet_id: AtomicU32::new(1),
             tcp: tcp::Table::new(),
             udp: SpinLock::new(TABLE, ports::Ports::new(ports::Rule::Udp)),
+            udp_lite: SpinLock::new(TABLE, ports::Ports::new(ports::Rule::Udp)),
             raw: SpinLock::new(TABLE, Vec::new()),
             raw_count: AtomicUsize::new(0),
             packets: link::Packets::default(),
@@ -176,6 +180,7 @@ impl Stack {
         match kind {
             SocketType::Stream if matches!(protocol, 0 | TCP) => Ok(Tcp::new(base(TCP))),
             SocketType::Datagram if matches!(protocol, 0 | UDP) => Ok(Udp::new(base(UDP))),
+            SocketType::Datagram if protocol == UDP_LITE => Ok(Udp::new(base(UDP_LITE))),
             SocketType::Datagram if protocol == icmp => {
                 if !self.may_ping(maker.creds.gid) {
                     return Err(Errno::EACCES);

@@ -3,6 +3,7 @@
 use super::Stack;
 use super::diag::Entry;
 use super::endpoint::{Endpoint, Family};
+use super::ip;
 use super::tcp::TcpState;
 use crate::net::stack::NetStack;
 use alloc::format;
@@ -65,14 +66,14 @@ impl Stack {
             "dev" => self.dev(),
             "tcp" => self.tcp_table(Family::V4),
             "tcp6" => self.tcp_table(Family::V6),
-            "udp" => self.udp_table(Family::V4),
-            "udp6" => self.udp_table(Family::V6),
+            "udp" => self.udp_table(Family::V4, ip::UDP),
+            "udp6" => self.udp_table(Family::V6, ip::UDP),
             "raw" => self.raw_table(Family::V4, false),
             "raw6" => self.raw_table(Family::V6, false),
             "icmp" => self.raw_table(Family::V4, true),
             "icmp6" => self.raw_table(Family::V6, true),
-            "udplite" => header(Family::V4, true),
-            "udplite6" => header(Family::V6, true),
+            "udplite" => self.udp_table(Family::V4, ip::UDP_LITE),
+            "udplite6" => self.udp_table(Family::V6, ip::UDP_LITE),
             "route" => self.route_table(),
             "if_inet6" => self.if_inet6(),
             "ipv6_route" => self.ipv6_route(),
@@ -214,8 +215,8 @@ impl Stack {
         text
     }
 
-    pub(super) fn udp_entries(&self) -> alloc::vec::Vec<Entry> {
-        let sockets = self.udp.lock().owners();
+    pub(super) fn udp_entries(&self, protocol: u8) -> alloc::vec::Vec<Entry> {
+        let sockets = self.datagram_ports(protocol).lock().owners();
         let mut lines = alloc::vec::Vec::new();
         for socket in sockets.into_iter().filter_map(|socket| socket.upgrade()) {
             let (local, remote, connected) = socket.describe();
@@ -240,8 +241,8 @@ impl Stack {
         lines
     }
 
-    fn udp_table(&self, family: Family) -> String {
-        let lines = self.udp_entries();
+    fn udp_table(&self, family: Family, protocol: u8) -> String {
+        let lines = self.udp_entries(protocol);
         datagrams(family, lines.iter().filter(|line| line.is_of(family)))
     }
 
@@ -370,7 +371,7 @@ impl Stack {
 
     fn counts_of(&self, family: Family) -> (usize, usize, usize) {
         let tcp = self.tcp_entries().iter().filter(|line| line.is_of(family) && line.state != 6).count();
-        let udp = self.udp_entries().iter().filter(|line| line.is_of(family)).count();
+        let udp = self.udp_entries(ip::UDP).iter().filter(|line| line.is_of(family)).count();
         let raw = self.raw.lock().len();
         (tcp, udp, raw)
     }

@@ -1,6 +1,7 @@
 //! [`Settings`]: what setsockopt(2) keeps of a socket at the levels `SOL_SOCKET`, `IPPROTO_IP` and `IPPROTO_IPV6`.
 
 use super::endpoint::{Dual, Family};
+use super::groups::{Groups, Mode, group6};
 use super::interface::{Interface, LOOPBACK, UP};
 use super::ports::Sharing;
 use super::sysctl::Sysctls;
@@ -9,7 +10,7 @@ use crate::net::socket::SocketType;
 use crate::net::stack::{Maker, Privilege};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 /// A buffer's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,6 @@ pub(super) enum Timestamps {
     /// `SO_TIMESTAMPNS`: nanoseconds.
     Nano,
 }
-
-/// A group that a socket is a member of: its address, and the interface.
-pub(super) type Membership = (IpAddr, u32);
 
 /// Options of a socket.
 #[derive(Clone, Debug)]
@@ -86,7 +84,7 @@ pub(super) struct Settings {
     pub(super) auto_flow: bool,
     pub(super) dont_fragment: bool,
     pub(super) multicast_all6: bool,
-    pub(super) memberships: Vec<Membership>,
+    pub(super) groups: Groups,
 }
 
 const SOL_SOCKET: i32 = 1;
@@ -96,8 +94,6 @@ const SOL_IPV6: i32 = 41;
 /// Smallest receive and send buffers (`SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`).
 const MIN_RECEIVE: usize = 2304;
 const MIN_SEND: usize = 4608;
-/// Groups that one socket may join (`igmp_max_memberships`).
-const MAX_MEMBERSHIPS: usize = 20;
 
 /// What an option says that is kept elsewhere.
 pub(super) struct Facts {
@@ -119,21 +115,21 @@ pub(super) struct Around<'a> {
 
 impl Around<'_> {
     /// The interface of an index; 0 is none.
-    fn device(&self, index: i32) -> Result<u32, Errno> {
+    pub(super) fn device(&self, index: i32) -> Result<u32, Errno> {
         let wanted = u32::try_from(index).map_err(|_| Errno::ENODEV)?;
         let known = wanted == 0 || self.links.iter().any(|link| link.index == wanted);
         if known { Ok(wanted) } else { Err(Errno::ENODEV) }
     }
 
     /// The interface that has an address.
-    fn device_of(&self, ip: IpAddr) -> Option<u32> {
+    pub(super) fn device_of(&self, ip: IpAddr) -> Option<u32> {
         let has = |link: &&Interface| link.addresses.iter().any(|own| own.ip == ip);
         let found = self.links.iter().find(has).map(|link| link.index);
         found.or_else(|| ip.is_loopback().then_some(LOOPBACK))
     }
 
     /// The interface that groups are joined on when none is named.
-    fn default_device(&self) -> Result<u32, Errno> {
+    pub(super) fn default_device(&self) -> Result<u32, Errno> {
         let up = |link: &&Interface| link.index != LOOPBACK && link.flags & UP != 0;
         self.links.iter().find(up).map(|link| link.index).ok_or(Errno::ENODEV)
     }
@@ -218,7 +214,7 @@ impl Settings {
             auto_flow: true,
             dont_fragment: false,
             multicast_all6: true,
-            memberships: Vec::new(),
+            groups: Groups::default(),
         }
     }
 
@@ -481,6 +477,8 @@ impl Settings {
         match name {
             32 => return self.set_multicast_interface(value, around),
             35 | 36 => return self.change_group4(name == 35, value, around),
+            37..=40 => return self.groups.set_source4(name, value, around),
+            42..=47 => return self.groups.set_any(name, value, true, around),
             _ => {}
         }
         let stream = facts.kind == SocketType::Stream;
@@ -560,28 +558,16 @@ impl Settings {
         self.change_group(joins, (IpAddr::V4(group), device))
     }
 
-    fn change_group(&mut self, joins: bool, group: Membership) -> Result<(), Errno> {
-        let at = self.memberships.iter().position(|member| *member == group);
-        match (joins, at) {
-            (true, Some(_)) => Err(Errno::EADDRINUSE),
-            (true, None) if self.memberships.len() >= MAX_MEMBERSHIPS => Err(Errno::ENOBUFS),
-            (true, None) => {
-                self.memberships.push(group);
-                Ok(())
-            }
-            (false, Some(at)) => {
-                self.memberships.remove(at);
-                Ok(())
-            }
-            (false, None) => Err(Errno::EADDRNOTAVAIL),
-        }
+    fn change_group(&mut self, joins: bool, (group, device): (IpAddr, u32)) -> Result<(), Errno> {
+        if joins { self.groups.join(group, device, Mode::Exclude) } else { self.groups.leave(group, device) }
     }
 
     fn set_ipv6(&mut self, name: i32, value: &[u8], facts: &Facts, around: &Around<'_>) -> Result<(), Errno> {
+        if matches!(name, 42..=47) {
+            return self.groups.set_any(name, value, false, around);
+        }
         if matches!(name, 20 | 21) {
-            let group: [u8; 16] =
-                value.get(..16).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EINVAL)?;
-            let group = Ipv6Addr::from(group);
+            let group = group6(value).ok_or(Errno::EINVAL)?;
             if !group.is_multicast() {
                 return Err(Errno::EINVAL);
             }

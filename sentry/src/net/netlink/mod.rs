@@ -135,7 +135,16 @@ impl Netlink {
         }
         let state = SpinLock::new(LEVEL, State::default());
         let readable = WaitQueue::new();
-        let socket = Arc::new(Self { stack, ports: ports.clone(), kind, protocol, maker, state, filter: Slot::default(), readable });
+        let socket = Arc::new(Self {
+            stack,
+            ports: ports.clone(),
+            kind,
+            protocol,
+            maker,
+            state,
+            filter: Slot::default(),
+            readable,
+        });
         ports.register(&socket);
         Ok(socket)
     }

@@ -247,15 +247,18 @@ impl Inbox {
                 break;
             }
             incoming.creds = Some(creds);
+            let start = to.done();
             let copied = message.data.copy(0, to);
-            incoming.len += copied;
             let fault = to.fault();
-            if copied == 0 && fault.is_some() {
-                if let (0, Some(fault)) = (incoming.len, fault) {
+            if let Some(fault) = fault {
+                // What cannot be written wholly stays.
+                to.rewind(start);
+                if incoming.len == 0 {
                     return Err(Stop::Fault(fault));
                 }
                 break;
             }
+            incoming.len += copied;
             let has_rights = !message.rights.is_empty();
             if peeks {
                 incoming.rights = message.rights.files().to_vec();
@@ -269,7 +272,7 @@ impl Inbox {
                     self.used = self.used.saturating_sub(OVERHEAD);
                 }
             }
-            if has_rights || to.remaining() == 0 || fault.is_some() {
+            if has_rights || to.remaining() == 0 {
                 break;
             }
         }

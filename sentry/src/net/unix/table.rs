@@ -40,7 +40,10 @@ impl Unix {
         };
         let references = if shown == 3 { 3 } else { 2 };
         let kind = self.kind.number();
-        let _ = write!(text, "0000000000000000: {references:08X} 00000000 {flags:08X} {kind:04X} {shown:02X} {ino:5}");
+        let _ = write!(
+            text,
+            "0000000000000000: {references:08X} 00000000 {flags:08X} {kind:04X} {shown:02X} {ino:5}"
+        );
         match &state.name {
             Name::Unnamed => {}
             Name::Path(path, _) => {

@@ -1,8 +1,8 @@
 //! Filters of system calls: programs of classic BPF over [`Data`] of one call.
 
 use crate::abi::Errno;
-pub use crate::bpf::{Instruction, MAX_LEN};
 use crate::bpf::{self, code};
+pub use crate::bpf::{Instruction, MAX_LEN};
 use alloc::vec::Vec;
 
 /// `struct seccomp_data`: what a program sees.

@@ -7,7 +7,7 @@ use super::super::interface::Cast;
 use super::super::packet::Packet;
 use super::super::plan::Plan;
 use super::parse::Parsed;
-use super::{ICMP, ICMPV6, Inbound, TCP, UDP};
+use super::{ICMP, ICMPV6, Inbound, TCP, UDP, UDP_LITE};
 use core::net::{IpAddr, Ipv4Addr};
 use core::sync::atomic::Ordering;
 
@@ -75,7 +75,7 @@ impl Stack {
         let is_heard = self.raw_count.load(Ordering::Relaxed) > 0 && self.deliver_raw(packet);
         match (packet.protocol, packet.to) {
             (TCP, _) => self.take_segment(packet, trusts, now_ns),
-            (UDP, _) => self.take_datagram(packet, trusts, now_ns),
+            (UDP | UDP_LITE, _) => self.take_datagram(packet, trusts, now_ns),
             (ICMP, IpAddr::V4(_)) | (ICMPV6, IpAddr::V6(_)) => self.take_icmp(card, packet, now_ns),
             // Nothing follows, or an extension of IPv6 that was not looked at.
             (0 | 43 | 44 | 59 | 60, IpAddr::V6(_)) => {}

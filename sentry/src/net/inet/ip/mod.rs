@@ -20,6 +20,8 @@ pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub(super) const UDP: u8 = 17;
+/// Protocol number of UDP-Lite.
+pub(super) const UDP_LITE: u8 = 136;
 /// Protocol number of ICMPv6.
 pub(super) const ICMPV6: u8 = 58;
 

@@ -76,7 +76,8 @@ pub(super) struct Seen<'a> {
 impl Seen<'_> {
     /// Ethernet type.
     fn protocol(&self) -> u16 {
-        let word = self.bytes.get(12..14).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let word =
+            self.bytes.get(12..14).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
         if word >= LEAST_TYPE { word } else { WITH_LENGTH }
     }
 }

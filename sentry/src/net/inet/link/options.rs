@@ -114,7 +114,9 @@ impl LinkSocket {
     /// `struct packet_mreq`: interface, what for, length of the address, address.
     fn change_membership(&self, joins: bool, value: &[u8]) -> Result<(), Errno> {
         let request = value.get(..REQUEST).ok_or(Errno::EINVAL)?;
-        let half = |at: usize| request.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        let half = |at: usize| {
+            request.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes)
+        };
         let (what, len) = (half(4), usize::from(half(6)));
         if value.len() < len.saturating_add(REQUEST_HEADER) {
             return Err(Errno::EINVAL);

@@ -104,13 +104,18 @@ impl LinkSocket {
                 Checksum::Valid => VALID,
             };
         let has_room = self.queue.lock().used < limit;
-        let data = if has_room { buffer::whole(&mut IoReader::kernel(kept), &self.base.maker.budget).ok() } else { None };
+        let data = if has_room {
+            buffer::whole(&mut IoReader::kernel(kept), &self.base.maker.budget).ok()
+        } else {
+            None
+        };
         let mut queue = self.queue.lock();
         let Some(data) = data else {
             queue.dropped = queue.dropped.wrapping_add(1);
             return;
         };
-        let packet = Captured { data, from, full_len: part.len(), status, at_ns: platform::get().realtime_ns() };
+        let packet =
+            Captured { data, from, full_len: part.len(), status, at_ns: platform::get().realtime_ns() };
         queue.used += packet.cost();
         queue.taken = queue.taken.wrapping_add(1);
         queue.packets.push_back(packet);

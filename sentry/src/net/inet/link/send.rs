@@ -35,7 +35,8 @@ impl LinkSocket {
             Some(_) => return Err(Errno::EINVAL.into()),
         };
         let links = self.base.stack.interfaces();
-        let link = u32::try_from(device).ok().and_then(|device| links.iter().find(|link| link.index == device));
+        let link =
+            u32::try_from(device).ok().and_then(|device| links.iter().find(|link| link.index == device));
         let link = link.ok_or(Errno::ENXIO)?;
         if link.flags & UP == 0 {
             return Err(Errno::ENETDOWN.into());
@@ -112,7 +113,7 @@ impl Stack {
         };
         self.loopback.count(1, bytes.len() as u64);
         match parsed.protocol {
-            ip::UDP => self.take_datagram(&packet, false, now_ns()),
+            ip::UDP | ip::UDP_LITE => self.take_datagram(&packet, false, now_ns()),
             // Connections over loopback have no segments that one could be added to.
             ip::TCP => {}
             protocol => self.receive_looped(&Packet {

@@ -135,6 +135,14 @@ impl Flow {
                     break;
                 }
             };
+            if taken < part && from.fault().is_some() {
+                // What cannot be read wholly is not sent: so much is a segment of its own.
+                stop = from.fault().map_or(Stop::Errno(Errno::ENOBUFS), Stop::Fault);
+                let before = state.buffer.len() - taken;
+                state.buffer.truncate(before);
+                from.rewind(from.done() - taken);
+                break;
+            }
             if let Some(watch) = watch {
                 let mut bytes = alloc::vec![0; taken];
                 let skip = state.buffer.len() - taken;

@@ -118,7 +118,13 @@ impl Near {
         let (seq, ack) = self.numbers(tuple);
         stack.show_segment(&Shown { tuple, seq, ack, flags: flags | ACK, data: &[] });
         if flags == FIN {
-            let back = Shown { tuple: (tuple.1, tuple.0), seq: ack, ack: seq.wrapping_add(1), flags: ACK, data: &[] };
+            let back = Shown {
+                tuple: (tuple.1, tuple.0),
+                seq: ack,
+                ack: seq.wrapping_add(1),
+                flags: ACK,
+                data: &[],
+            };
             stack.show_segment(&back);
         }
     }

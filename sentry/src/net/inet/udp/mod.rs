@@ -1,5 +1,6 @@
 //! UDP (udp(7)): within the sandbox a datagram is queued at the socket that it is for; [`wire`] has the others.
 
+mod lite;
 mod transfer;
 mod wire;
 
@@ -21,6 +22,7 @@ use alloc::vec::Vec;
 use chitin_core::lock::SpinLock;
 use core::any::Any;
 use core::sync::atomic::Ordering;
+use lite::Coverage;
 
 const SOL_SOCKET: i32 = 1;
 const SO_ERROR: i32 = 4;
@@ -39,6 +41,7 @@ struct State {
     cork: bool,
     /// What `MSG_MORE` or `UDP_CORK` holds back, and where it is to go.
     pending: Option<(Endpoint, Buffer)>,
+    coverage: Coverage,
 }
 
 /// A UDP socket.
@@ -60,6 +63,7 @@ impl Udp {
             no_send: false,
             cork: false,
             pending: None,
+            coverage: Coverage::default(),
         };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -88,7 +92,7 @@ impl Udp {
     fn take_port(&self, mut local: Local, none_left: Errno) -> Result<Local, Errno> {
         let sharing = self.base.settings.lock().sharing(self.base.maker.creds.uid);
         let range = self.base.stack.sysctls.port_range();
-        let mut ports = self.base.stack.udp.lock();
+        let mut ports = self.ports().lock();
         if local.at.port == 0 {
             local.at.port = ports.bind_any(local, range, sharing, &self.me).ok_or(none_left)?;
         } else if !ports.bind(local, sharing, &self.me) {
@@ -106,7 +110,7 @@ impl Udp {
         let mut state = self.state.lock();
         if let Some(other) = state.local {
             drop(state);
-            self.base.stack.udp.lock().release(local.at.port, &self.me);
+            self.ports().lock().release(local.at.port, &self.me);
             return Ok(other);
         }
         state.local = Some(local);
@@ -121,7 +125,7 @@ impl Udp {
         };
         let Some(local) = local else { return };
         let sharing = self.base.settings.lock().sharing(self.base.maker.creds.uid);
-        self.base.stack.udp.lock().change(local.at.port, &self.me, |owner| {
+        self.ports().lock().change(local.at.port, &self.me, |owner| {
             (owner.local, owner.remote, owner.sharing) = (local, remote, sharing);
         });
     }
@@ -142,7 +146,7 @@ impl Udp {
         }
         drop(state);
         match release {
-            Some(port) => self.base.stack.udp.lock().release(port, &self.me),
+            Some(port) => self.ports().lock().release(port, &self.me),
             None => self.tell_table(),
         }
     }
@@ -198,7 +202,7 @@ impl Socket for Udp {
             return Ok(());
         }
         drop(state);
-        self.base.stack.udp.lock().release(local.at.port, &self.me);
+        self.ports().lock().release(local.at.port, &self.me);
         Err(Errno::EINVAL)
     }
 
@@ -270,6 +274,9 @@ impl Socket for Udp {
     }
 
     fn option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        if level == lite::SOL_UDP_LITE && self.is_lite() {
+            return self.state.lock().coverage.get(name);
+        }
         if level == SOL_UDP {
             return match name {
                 UDP_CORK => Ok(i32::from(self.state.lock().cork).to_ne_bytes().to_vec()),
@@ -284,6 +291,9 @@ impl Socket for Udp {
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if level == lite::SOL_UDP_LITE && self.is_lite() {
+            return self.state.lock().coverage.set(name, value);
+        }
         if level == SOL_UDP {
             let on = super::settings::number(value)? != 0;
             return match name {
@@ -325,7 +335,7 @@ impl Socket for Udp {
         };
         drop(pending);
         if let Some(local) = local {
-            self.base.stack.udp.lock().release(local.at.port, &self.me);
+            self.ports().lock().release(local.at.port, &self.me);
         }
         self.inbox.clear();
     }

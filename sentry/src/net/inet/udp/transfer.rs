@@ -5,7 +5,6 @@ use super::super::datagram::{self, Datagram};
 use super::super::endpoint::Endpoint;
 use super::super::frame::{self, Frame, UDP_HEADER};
 use super::super::interface::Cast;
-use super::super::ip::UDP;
 use super::super::plan::Way;
 use super::super::settings::Settings;
 use super::Udp;
@@ -136,8 +135,13 @@ impl Udp {
             return;
         }
         let hash = usize::from(from.port);
-        let found = stack.udp.lock().find(to, from, hash);
+        let found = self.ports().lock().find(to, from, hash);
+        let total = data.len() + UDP_HEADER;
+        let covered = if self.is_lite() { self.coverage().of(total) } else { total };
         match found.and_then(|socket| socket.upgrade()) {
+            Some(socket) if covered < total && !socket.coverage().accepts(covered, total) => {
+                stack.counts.udp_dropped();
+            }
             Some(socket) => socket.take_in(Datagram::new(data, from, to, settings)),
             None => {
                 stack.counts.udp_no_port();
@@ -151,7 +155,7 @@ impl Udp {
         let mut bytes = alloc::vec![0; data.len()];
         data.copy(0, &mut IoWriter::kernel(&mut bytes), usize::MAX);
         let model = Datagram::new(Buffer::new(&self.base.maker.budget), from, to, settings);
-        let label = model.label(UDP);
+        let label = model.label(self.protocol());
         if let Some(header) = frame::udp_header(&label, &bytes) {
             self.base.stack.show_to_all(&label, &[&header, &bytes]);
         }
@@ -161,12 +165,12 @@ impl Udp {
         if cast == Cast::Multi && !settings.multicast_loop {
             return;
         }
-        let found = self.base.stack.udp.lock().find_all(to, from);
+        let found = self.ports().lock().find_all(to, from);
         let sockets: alloc::vec::Vec<Arc<Self>> =
             found.into_iter().filter_map(|socket| socket.upgrade()).collect();
         let joined = sockets.iter().any(|socket| socket.base.joined(to.ip));
         for socket in sockets {
-            let takes = socket.base.joined(to.ip) || (joined && socket.base.takes_all_groups(to.ip));
+            let takes = socket.base.takes_group(to.ip, from.ip, joined);
             if cast == Cast::Multi && !takes {
                 continue;
             }
@@ -195,7 +199,7 @@ impl Udp {
     fn screen(&self, datagram: &mut Datagram) -> bool {
         let mut bytes = alloc::vec![0; datagram.data.len()];
         datagram.data.copy(0, &mut IoWriter::kernel(&mut bytes), usize::MAX);
-        let Some(frame) = Frame::of_datagram(&datagram.label(UDP), &bytes) else { return false };
+        let Some(frame) = Frame::of_datagram(&datagram.label(self.protocol()), &bytes) else { return false };
         let Some(len) = self.base.filter.judge(&frame.packet(frame.transport, 0, 0)) else { return false };
         datagram.data.truncate(len.saturating_sub(UDP_HEADER));
         true
@@ -208,9 +212,6 @@ impl Udp {
                 self.state.lock().error = None;
             }
             return Ok(error);
-        }
-        if flags.contains(MsgFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP.into());
         }
         if let Some(error) = self.state.lock().error.take() {
             return Err(error.into());

@@ -39,12 +39,16 @@ impl Udp {
         let len = u16::try_from(total).map_err(|_| Errno::EMSGSIZE)?;
         let mut packet = Vec::new();
         packet.try_reserve_exact(total).map_err(|_| Errno::ENOBUFS)?;
-        packet.extend_from_slice(&[from.port, to.port, len, 0].map(u16::to_be_bytes).concat());
+        let covered = if self.is_lite() { self.coverage().of(total) } else { total };
+        // UDP-Lite has there what is covered.
+        let field = if covered < total { u16::try_from(covered).unwrap_or(len) } else { len };
+        packet.extend_from_slice(&[from.port, to.port, field, 0].map(u16::to_be_bytes).concat());
         packet.resize(total, 0);
         data.copy(0, &mut IoWriter::kernel(packet.get_mut(HEADER..).unwrap_or_default()), data.len());
         let is_v4 = to.ip.is_ipv4();
-        if !(is_v4 && settings.no_check) {
-            let sum = Sum::pseudo(from.ip, to.ip, ip::UDP, total).add(&packet).finish();
+        if !(is_v4 && settings.no_check) || self.is_lite() {
+            let part = packet.get(..covered).unwrap_or_default();
+            let sum = Sum::pseudo(from.ip, to.ip, self.protocol(), total).add(part).finish();
             // A sum of 0 would say that there is none.
             let sum = if sum == 0 { 0xffff } else { sum };
             if let Some(place) = packet.get_mut(6..8) {
@@ -58,7 +62,7 @@ impl Udp {
         let envelope = Envelope {
             from: from.ip,
             to: to.ip,
-            protocol: ip::UDP,
+            protocol: self.protocol(),
             ttl: byte(model.ttl),
             tos: byte(model.tos),
             fitting: if group { Fitting::Fragments } else { Fitting::from_option(discover) },
@@ -108,11 +112,15 @@ impl Stack {
         else {
             return;
         };
-        let Some(whole) = payload.get(..usize::from(len)).filter(|whole| whole.len() >= HEADER) else {
+        let is_lite = packet.protocol == ip::UDP_LITE;
+        let covered = if is_lite && len == 0 { payload.len() } else { usize::from(len) };
+        let total = if is_lite { payload.len() } else { covered };
+        let Some(whole) = payload.get(..total).filter(|_| (HEADER..=total).contains(&covered)) else {
             return;
         };
-        let is_summed = sum != 0 || packet.to.is_ipv6();
-        let is_right = || Sum::pseudo(packet.from, packet.to, ip::UDP, whole.len()).add(whole).finish() == 0;
+        let is_summed = sum != 0 || packet.to.is_ipv6() || is_lite;
+        let part = whole.get(..covered).unwrap_or_default();
+        let is_right = || Sum::pseudo(packet.from, packet.to, packet.protocol, total).add(part).finish() == 0;
         if is_summed && !trusts && !is_right() {
             return;
         }
@@ -123,19 +131,22 @@ impl Stack {
         let from = Endpoint { ip: packet.from, port: from, scope: scope(packet.from) };
         let to = Endpoint { ip: packet.to, port: to, scope: scope(packet.to) };
         if packet.cast != Cast::Uni {
-            let found = self.udp.lock().find_all(to, from);
+            let found = self.datagram_ports(packet.protocol).lock().find_all(to, from);
             let sockets: Vec<Arc<Udp>> = found.into_iter().filter_map(|socket| socket.upgrade()).collect();
             let joined = sockets.iter().any(|socket| socket.base.joined(to.ip));
             for socket in sockets.iter().filter(|socket| socket.hears(packet.device)) {
-                let takes = socket.base.joined(to.ip) || (joined && socket.base.takes_all_groups(to.ip));
+                let takes = socket.base.takes_group(to.ip, from.ip, joined);
                 if packet.cast == Cast::Broad || takes {
                     socket.take_bytes(data, from, to, packet);
                 }
             }
             return;
         }
-        let found = self.udp.lock().find(to, from, usize::from(from.port));
+        let found = self.datagram_ports(packet.protocol).lock().find(to, from, usize::from(from.port));
         match found.and_then(|socket| socket.upgrade()).filter(|socket| socket.hears(packet.device)) {
+            Some(socket) if covered < total && !socket.coverage().accepts(covered, total) => {
+                self.counts.udp_dropped();
+            }
             Some(socket) => socket.take_bytes(data, from, to, packet),
             None => {
                 self.counts.udp_no_port();

@@ -272,8 +272,11 @@ impl Engine {
         let window_end = self.una.plus(self.window);
         let offered = window_end.max(self.nxt).since(self.nxt);
         let allowed = self.congestion.window.saturating_sub(self.pipe());
-        let most =
-            if self.hop.card.can_offload() && self.pointer(self.nxt).is_none() { (MOST_CUT / self.mss).max(1) * self.mss } else { self.mss };
+        let most = if self.hop.card.can_offload() && self.pointer(self.nxt).is_none() {
+            (MOST_CUT / self.mss).max(1) * self.mss
+        } else {
+            self.mss
+        };
         let mut len = unsent.min(offered).min(most);
         if allowed < len.min(self.mss) || (len > 0 && allowed == 0) {
             self.is_limited = true;
