@@ -2,12 +2,11 @@
  * To be run in a network namespace with nothing but loopback. */
 #include "show.h"
 #include <arpa/inet.h>
-#include <linux/filter.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
+#include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -19,9 +18,34 @@
 #ifndef SO_LOCK_FILTER
 #define SO_LOCK_FILTER 44
 #endif
-#ifndef PACKET_IGNORE_OUTGOING
+#define SO_ATTACH_BPF_ 50
+
+/* What libc's headers do not have of packet(7). */
+#undef PACKET_AUXDATA
+#undef PACKET_ORIGDEV
+#undef PACKET_LOSS
+#define PACKET_AUXDATA 8
+#define PACKET_ORIGDEV 9
+#define PACKET_LOSS 14
+#define PACKET_QDISC_BYPASS 20
 #define PACKET_IGNORE_OUTGOING 23
-#endif
+struct auxdata { uint32_t tp_status, tp_len, tp_snaplen; uint16_t tp_mac, tp_net, tp_vlan_tci, tp_vlan_tpid; };
+struct stats { unsigned tp_packets, tp_drops; };
+
+/* Classic BPF. */
+struct sock_filter { uint16_t code; uint8_t jt, jf; uint32_t k; };
+struct sock_fprog { unsigned short len; struct sock_filter *filter; };
+#define BPF_STMT(code, k) {(uint16_t)(code), 0, 0, (uint32_t)(k)}
+#define BPF_JUMP(code, k, jt, jf) {(uint16_t)(code), jt, jf, (uint32_t)(k)}
+enum {
+    BPF_LD = 0, BPF_LDX = 1, BPF_ST = 2, BPF_ALU = 4, BPF_JMP = 5, BPF_RET = 6, BPF_MISC = 7,
+    BPF_W = 0, BPF_H = 8, BPF_B = 0x10,
+    BPF_IMM = 0, BPF_ABS = 0x20, BPF_IND = 0x40, BPF_MEM = 0x60, BPF_LEN = 0x80, BPF_MSH = 0xa0,
+    BPF_ADD = 0, BPF_SUB = 0x10, BPF_DIV = 0x30, BPF_LSH = 0x60, BPF_RSH = 0x70, BPF_MOD = 0x90,
+    BPF_JA = 0, BPF_JEQ = 0x10, BPF_K = 0, BPF_X = 8, BPF_A = 0x10, BPF_TAX = 0,  BPF_TXA = 0x80,
+    SKF_AD_OFF = -0x1000, SKF_AD_PROTOCOL = 0, SKF_AD_PKTTYPE = 4, SKF_AD_IFINDEX = 8, SKF_AD_HATYPE = 28,
+    SKF_NET_OFF = -0x100000,
+};
 
 static struct sockaddr_in v4(const char *ip, int port)
 {
@@ -248,7 +272,7 @@ static void auxiliary(void)
         SHOW(recvmsg(i ? cooked : raw, &message, 0));
         NUMBER(message.msg_flags);
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-            struct tpacket_auxdata *data = (void *)CMSG_DATA(c);
+            struct auxdata *data = (void *)CMSG_DATA(c);
             printf("  level %d type %d length %d: status %#x len %d snaplen %d mac %d net %d vlan %d %d\n", c->cmsg_level,
                    c->cmsg_type, (int)c->cmsg_len, data->tp_status, data->tp_len, data->tp_snaplen, data->tp_mac, data->tp_net,
                    data->tp_vlan_tci, data->tp_vlan_tpid);
@@ -262,7 +286,7 @@ static void statistics(void)
     struct sockaddr_in at = v4("127.0.0.1", port_of(to));
     for (int i = 0; i < 3; i++)
         sendto(to, "hello", 5, 0, (void *)&at, sizeof at);
-    struct tpacket_stats stats = {9, 9};
+    struct stats stats = {9, 9};
     socklen_t size = sizeof stats;
     SHOW(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size));
     NUMBER(size);
@@ -518,10 +542,10 @@ static void filter_options(void)
     NUMBER(value);
     int other = bound_udp();
     value = -1;
-    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF, &value, sizeof value));
+    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF_, &value, sizeof value));
     value = 0;
-    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF, &value, sizeof value));
-    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF, &value, 8));
+    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF_, &value, sizeof value));
+    SHOW(setsockopt(other, SOL_SOCKET, SO_ATTACH_BPF_, &value, 8));
 }
 
 static long filtered(int from, int to, const char *text)

@@ -2,7 +2,6 @@
  * To be run in a network namespace with nothing but loopback. */
 #include "show.h"
 #include <arpa/inet.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -138,6 +137,10 @@ static void urgent(struct ends pair)
     take(pair.to, 1, MSG_OOB);
     take(pair.to, 1, MSG_OOB);
     take(pair.to, 5, 0);
+}
+
+static void urgent_inline(struct ends pair)
+{
     int on = 1;
     SHOW(setsockopt(pair.to, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on));
     SHOW(send(pair.from, "xyz", 3, MSG_OOB));
@@ -159,6 +162,7 @@ static void urgent_tcp(void)
     struct ends pair = tcp_pair();
     SHOW(send(pair.from, "", 0, MSG_OOB));
     urgent(pair);
+    urgent_inline(tcp_pair());
 }
 
 static void urgent_unix(void)
@@ -166,6 +170,7 @@ static void urgent_unix(void)
     struct ends pair = unix_pair(SOCK_STREAM);
     SHOW(send(pair.from, "", 0, MSG_OOB));
     urgent(pair);
+    urgent_inline(unix_pair(SOCK_STREAM));
 }
 
 static void urgent_others(void)
@@ -174,7 +179,6 @@ static void urgent_others(void)
     SHOW(send(pair.from, "a", 1, MSG_OOB));
     SHOW(send(pair.from, "a", 1, 0));
     take(pair.to, 1, MSG_OOB);
-    show_state(pair.to);
     pair = unix_pair(SOCK_SEQPACKET);
     SHOW(send(pair.from, "a", 1, MSG_OOB));
     int udp = socket(AF_INET, SOCK_DGRAM, 0);
@@ -363,11 +367,6 @@ static void peek_offsets(void)
         offset = -5;
         SHOW(setsockopt(pair.to, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset));
     }
-    struct ends pair = tcp_pair();
-    int offset = 0;
-    socklen_t len = sizeof offset;
-    SHOW(setsockopt(pair.to, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset));
-    SHOW(getsockopt(pair.to, SOL_SOCKET, SO_PEEK_OFF, &offset, &len));
 }
 
 static void truncated(void)

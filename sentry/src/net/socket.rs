@@ -105,6 +105,8 @@ pub struct Outgoing {
     pub to: Option<Address>,
     /// Descriptors (`SCM_RIGHTS`).
     pub rights: Vec<Arc<OpenFile>>,
+    /// Real user id of who sends, to whom descriptors under way are counted.
+    pub user: u32,
     /// Who sends.
     pub creds: Ucred,
     /// The sender gave credentials (`SCM_CREDENTIALS`).
@@ -261,11 +263,54 @@ pub trait Socket: Send + Sync {
     /// `ENOTTY`.
     fn ioctl(&self, cx: &IoctlCx<'_>, command: u32, argument: u64) -> Result<usize, Errno>;
 
+    /// The last descriptor is about to be closed by close(2), which waits so long for what was sent (`SO_LINGER`): `None`
+    /// when it does not. The connection ends with this.
+    fn begin_lingering(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether nothing is left to wait for.
+    fn has_lingered(&self) -> bool {
+        true
+    }
+
     /// The last descriptor was closed.
     fn released(&self);
 
     /// For `downcast_ref` to the family's own type.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// `SO_PEEK_OFF`: where the next peek begins; negative when peeks begin at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeekOffset(pub i32);
+
+impl Default for PeekOffset {
+    fn default() -> Self {
+        Self(-1)
+    }
+}
+
+impl PeekOffset {
+    /// Bytes that a receiver with these flags skips.
+    #[must_use]
+    pub fn skip(self, flags: MsgFlags) -> usize {
+        if flags.contains(MsgFlags::PEEK) { usize::try_from(self.0).unwrap_or(0) } else { 0 }
+    }
+
+    /// Notes that so many bytes were peeked at.
+    pub fn peeked(&mut self, len: usize) {
+        if self.0 >= 0 {
+            self.0 = self.0.saturating_add(i32::try_from(len).unwrap_or(i32::MAX));
+        }
+    }
+
+    /// Notes that so many bytes were taken.
+    pub fn taken(&mut self, len: usize) {
+        if self.0 >= 0 {
+            self.0 = self.0.saturating_sub(i32::try_from(len).unwrap_or(i32::MAX)).max(0);
+        }
+    }
 }
 
 /// Options that the socket layer keeps for every family.

@@ -5,8 +5,9 @@ use super::{Cx, Fd};
 use crate::abi::Errno;
 use crate::fs::OpenFile;
 use crate::net::socket::{Control, Incoming, MsgFlags, Outgoing, Ucred};
-use crate::net::unix::rights::MAX_FDS;
+use crate::net::unix::rights::{MAX_FDS, in_flight};
 use crate::security::Capability;
+use crate::task::Resource;
 use crate::user::UserAddr;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -55,6 +56,7 @@ pub(super) fn read(cx: &Cx<'_>, at: UserAddr, len: u64, message: &mut Outgoing) 
                         return Err(Errno::EINVAL);
                     }
                 }
+                message.user = cx.task.creds().uid;
             }
             (SOL_SOCKET, SCM_CREDENTIALS) => {
                 let [Some(pid), Some(uid), Some(gid)] = [0, 4, 8].map(|at| word(data, at)) else {
@@ -68,7 +70,18 @@ pub(super) fn read(cx: &Cx<'_>, at: UserAddr, len: u64, message: &mut Outgoing) 
         }
         rest = rest.get(total.next_multiple_of(8)..).unwrap_or_default();
     }
-    Ok(())
+    check_in_flight(cx, message)
+}
+
+/// Who has more descriptors under way than may be open sends no further ones.
+fn check_in_flight(cx: &Cx<'_>, message: &Outgoing) -> Result<(), Errno> {
+    if message.rights.is_empty() {
+        return Ok(());
+    }
+    let limit = cx.task.process().limits.soft_usize(Resource::Nofile);
+    let creds = cx.task.creds();
+    let is_free = || creds.has(Capability::SysResource) || creds.has(Capability::SysAdmin);
+    if in_flight(message.user) > limit && !is_free() { Err(Errno::ETOOMANYREFS) } else { Ok(()) }
 }
 
 /// Whether the caller may say that it is `claimed`.

@@ -136,6 +136,9 @@ pub(super) fn closed(cx: &Cx<'_>, entry: Entry) {
         // Closing any descriptor of it ends the process's registration (mq_close(3)).
         queue.queue().unregister(cx.task.pid());
     }
+    if Arc::strong_count(&entry.file) == 1 {
+        super::sockets::linger(cx, &entry.file);
+    }
     drop(entry);
 }
 

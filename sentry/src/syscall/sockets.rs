@@ -94,6 +94,27 @@ pub(super) fn run<T>(
     }
 }
 
+/// Waits before the last descriptor of a socket is closed, if it wants that (`SO_LINGER`).
+pub(super) fn linger(cx: &Cx<'_>, file: &Arc<OpenFile>) {
+    /// Not every step of a connection's end wakes its socket.
+    const STEP_NS: u64 = 50_000_000;
+    let Ok(stream) = socket::of(file) else { return };
+    let Some(for_ns) = stream.socket().begin_lingering() else { return };
+    let deadline_ns = cx.sleeper.now_ns().saturating_add(for_ns);
+    loop {
+        let left_ns = deadline_ns.saturating_sub(cx.sleeper.now_ns());
+        if left_ns == 0 {
+            return;
+        }
+        let wait = Wait::For(left_ns.min(STEP_NS));
+        let op = || if stream.socket().has_lingered() { Ok(()) } else { Err(Stop::WouldBlock) };
+        match run(cx, &**file, wait, op) {
+            Err(Failure::Errno(Errno::EAGAIN)) => {}
+            _ => return,
+        }
+    }
+}
+
 /// Whether a socket operation may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {

@@ -11,7 +11,7 @@ use super::settings::{Settings, Timestamps};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
-use crate::net::socket::{Control, Incoming, MsgFlags};
+use crate::net::socket::{Control, Incoming, MsgFlags, PeekOffset};
 use crate::platform;
 use crate::user::{IoWriter, UserAddr, UserPtr};
 use crate::wait::{PollMask, Stop};
@@ -78,6 +78,7 @@ struct Queue {
     used: usize,
     drops: u64,
     errors: VecDeque<Report>,
+    peek_offset: PeekOffset,
 }
 
 /// What waits to be received.
@@ -151,6 +152,16 @@ impl Inbox {
         Ok(0)
     }
 
+    /// `SO_PEEK_OFF`.
+    pub(super) fn peek_offset(&self) -> PeekOffset {
+        self.0.lock().peek_offset
+    }
+
+    /// Sets it.
+    pub(super) fn set_peek_offset(&self, offset: PeekOffset) {
+        self.0.lock().peek_offset = offset;
+    }
+
     /// Bytes charged, and datagrams dropped.
     pub(super) fn figures(&self) -> (usize, u64) {
         let queue = self.0.lock();
@@ -175,11 +186,17 @@ impl Inbox {
     ) -> Result<Incoming, Stop> {
         let settings = base.settings.lock().clone();
         let mut queue = self.0.lock();
-        let first = queue.datagrams.front().ok_or(Stop::WouldBlock)?;
+        let mut skip = queue.peek_offset.skip(flags);
+        let mut at = 0;
+        while let Some(datagram) = queue.datagrams.get(at).filter(|next| skip > 0 && skip >= next.data.len())
+        {
+            (skip, at) = (skip - datagram.data.len(), at + 1);
+        }
+        let first = queue.datagrams.get(at).ok_or(Stop::WouldBlock)?;
         let start = to.done();
         let full_len = first.data.len();
-        let len = first.data.copy(0, to, usize::MAX);
-        if len < full_len
+        let len = first.data.copy(skip, to, usize::MAX);
+        if len < full_len - skip
             && let Some(fault) = to.fault()
         {
             to.rewind(start);
@@ -192,7 +209,12 @@ impl Inbox {
             control: control(base.family, &settings, first),
             ..Incoming::default()
         };
-        incoming.flags.set(MsgFlags::TRUNC, len < full_len);
+        incoming.flags.set(MsgFlags::TRUNC, len < full_len - skip);
+        if flags.contains(MsgFlags::PEEK) {
+            queue.peek_offset.peeked(len);
+        } else {
+            queue.peek_offset.taken(len);
+        }
         let taken = if flags.contains(MsgFlags::PEEK) { None } else { queue.datagrams.pop_front() };
         if let Some(taken) = &taken {
             queue.used = queue.used.saturating_sub(taken.cost());

@@ -281,7 +281,7 @@ impl Settings {
                     10
                 }
             }
-            42 => -1,
+            42 => return Err(Errno::EOPNOTSUPP),
             49 => -1,
             56 => 0,
             57 => return Ok(0u64.to_ne_bytes().to_vec()),
@@ -429,7 +429,7 @@ impl Settings {
                 }
                 self.reuse_port = on;
             }
-            16 => return Err(Errno::EOPNOTSUPP),
+            16 | 42 => return Err(Errno::EOPNOTSUPP),
             18 => {
                 let lowest = if number < 0 { i32::MAX } else { number.max(1) };
                 self.low_water = usize::try_from(lowest).unwrap_or(1);

@@ -323,3 +323,144 @@ fn buffers_come_back_to_their_budget() {
         assert_eq!(budget.used(), 0);
     });
 }
+
+/// Everything that a packet socket has, without the link's header: kind, bytes.
+fn captured(socket: &Arc<dyn Socket>) -> Vec<(u8, Vec<u8>)> {
+    let mut all = vec![];
+    let mut bytes = vec![0; 70_000];
+    while let Ok(got) = socket.try_receive(&mut IoWriter::kernel(&mut bytes), MsgFlags::empty()) {
+        let Some(Address::Link(from)) = got.from else { panic!("no address") };
+        all.push((from.kind, bytes[..got.len].to_vec()));
+    }
+    all
+}
+
+fn packet_socket(stack: &Stack, kind: SocketType, protocol: u16) -> Arc<dyn Socket> {
+    stack.socket(crate::net::address::AF_PACKET, kind, i32::from(protocol.to_be()), maker()).unwrap()
+}
+
+#[test]
+fn packet_sockets_see_what_stays_here() {
+    check(|stack| {
+        assert!(!stack.is_observed());
+        let all = packet_socket(stack, SocketType::Datagram, 3);
+        let six = packet_socket(stack, SocketType::Datagram, 0x86dd);
+        assert!(stack.is_observed());
+        let (from, to) = (udp(stack), udp(stack));
+        to.bind(&at("127.0.0.1:0")).unwrap();
+        send_to(&from, b"hello", to.local()).unwrap();
+        let seen = captured(&all);
+        assert_eq!(seen.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [4, 0]);
+        let packet = &seen[0].1;
+        assert_eq!((packet[0], packet[9], &packet[28..]), (0x45, 17, &b"hello"[..]));
+        assert_eq!(checksum::Sum::new().add(&packet[..20]).finish(), 0);
+        assert!(captured(&six).is_empty());
+        // A connection: its numbers run on, its checksums are right.
+        let (client, server, _listener) = pair(stack);
+        send(&client, b"abc").unwrap();
+        receive(&server, 9).unwrap();
+        send(&client, b"de").unwrap();
+        client.released();
+        server.released();
+        let incoming = |(kind, bytes): (u8, Vec<u8>)| (kind == 0).then_some(bytes);
+        let segments: Vec<Vec<u8>> = captured(&all).into_iter().filter_map(incoming).collect();
+        let port = u16::from_be_bytes(segments[0][20..22].try_into().unwrap());
+        let mut next = None;
+        let mut data = vec![];
+        for segment in &segments {
+            let tcp = &segment[20..];
+            let ends = [12, 16].map(|at| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&segment[at..at + 4]).unwrap()));
+            let sum = checksum::Sum::pseudo(ends[0].into(), ends[1].into(), 6, tcp.len()).add(tcp).finish();
+            assert_eq!(sum, 0);
+            if u16::from_be_bytes([tcp[0], tcp[1]]) != port {
+                continue;
+            }
+            let seq = u32::from_be_bytes(tcp[4..8].try_into().unwrap());
+            let payload = &tcp[usize::from(tcp[12] >> 4) * 4..];
+            assert_eq!(next.unwrap_or(seq), seq, "{tcp:?}");
+            next = Some(seq + payload.len() as u32 + u32::from(tcp[13] & 3 != 0));
+            data.extend_from_slice(payload);
+        }
+        assert_eq!(data, b"abcde");
+        all.released();
+        six.released();
+        assert!(!stack.is_observed());
+    });
+}
+
+fn receive_urgent(socket: &Arc<dyn Socket>) -> Result<u8, Stop> {
+    let mut byte = [0];
+    socket.try_receive(&mut IoWriter::kernel(&mut byte), MsgFlags::OOB).map(|_| byte[0])
+}
+
+fn send_urgent(socket: &Arc<dyn Socket>, bytes: &[u8]) {
+    let mut message = Outgoing { flags: MsgFlags::OOB, ..Outgoing::default() };
+    assert_eq!(socket.try_send(&mut IoReader::kernel(bytes), &mut message), Ok(bytes.len()));
+}
+
+#[test]
+fn urgent_bytes_go_apart() {
+    check(|stack| {
+        let (client, server, _listener) = pair(stack);
+        assert_eq!(receive_urgent(&server), Err(Stop::Errno(Errno::EINVAL)));
+        send_urgent(&client, b"abc");
+        assert!(server.poll(None).contains(PollMask::PRI));
+        assert_eq!(receive(&server, 9).unwrap(), b"ab");
+        assert!(!server.poll(None).contains(PollMask::IN));
+        assert_eq!(receive_urgent(&server), Ok(b'c'));
+        assert_eq!(receive(&server, 9), Err(Stop::WouldBlock));
+        send_urgent(&client, b"1");
+        send(&client, b"23").unwrap();
+        assert_eq!(receive(&server, 9).unwrap(), b"23");
+        assert_eq!(receive_urgent(&server), Err(Stop::Errno(Errno::EINVAL)));
+        server.set_option(1, 10, &1i32.to_ne_bytes()).unwrap();
+        send_urgent(&client, b"xy");
+        send(&client, b"z").unwrap();
+        assert_eq!(receive(&server, 9).unwrap(), b"x");
+        assert_eq!(receive(&server, 9).unwrap(), b"yz");
+    });
+}
+
+#[test]
+fn a_socket_connects_to_itself() {
+    check(|stack| {
+        let socket = tcp(stack);
+        socket.bind(&at("127.0.0.1:0")).unwrap();
+        let own = socket.local();
+        connect(&socket, &own).unwrap();
+        send(&socket, b"hello").unwrap();
+        assert_eq!(receive(&socket, 9).unwrap(), b"hello");
+        socket.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(receive(&socket, 9).unwrap(), b"");
+        socket.released();
+        assert!(stack.tcp.connections().is_empty());
+    });
+}
+
+#[test]
+fn sources_of_groups_are_chosen() {
+    check(|stack| {
+        let (from, to) = (udp(stack), udp(stack));
+        to.bind(&at("0.0.0.0:0")).unwrap();
+        let Address::Inet(local) = to.local() else { panic!() };
+        let group = at(&std::format!("239.1.2.3:{}", local.port()));
+        let lo = [127, 0, 0, 1];
+        from.set_option(0, 32, &lo).unwrap();
+        let request = |source: [u8; 4]| [[239, 1, 2, 3], lo, source].concat();
+        assert_eq!(to.set_option(0, 40, &request(lo)), Err(Errno::EINVAL));
+        to.set_option(0, 39, &request([127, 0, 0, 9])).unwrap();
+        send_to(&from, b"a", group.clone()).unwrap();
+        assert_eq!(receive(&to, 9), Err(Stop::WouldBlock));
+        to.set_option(0, 39, &request(lo)).unwrap();
+        assert_eq!(to.set_option(0, 39, &request(lo)), Err(Errno::EADDRNOTAVAIL));
+        send_to(&from, b"b", group.clone()).unwrap();
+        assert_eq!(receive(&to, 9).unwrap(), b"b");
+        to.set_option(0, 40, &request(lo)).unwrap();
+        to.set_option(0, 40, &request([127, 0, 0, 9])).unwrap();
+        assert_eq!(to.set_option(0, 38, &request(lo)), Err(Errno::EINVAL));
+        to.set_option(0, 35, &[[239, 1, 2, 3], lo].concat()).unwrap();
+        to.set_option(0, 38, &request(lo)).unwrap();
+        send_to(&from, b"c", group).unwrap();
+        assert_eq!(receive(&to, 9), Err(Stop::WouldBlock));
+    });
+}

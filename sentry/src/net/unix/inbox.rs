@@ -5,7 +5,7 @@ use super::name::Name;
 use super::rights::Rights;
 use crate::abi::Errno;
 use crate::net::Address;
-use crate::net::socket::{Incoming, MsgFlags, SocketType, Ucred};
+use crate::net::socket::{Incoming, MsgFlags, PeekOffset, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::Stop;
 use alloc::collections::VecDeque;
@@ -53,6 +53,7 @@ pub(super) struct Inbox {
     messages: VecDeque<Message>,
     /// Bytes charged for what waits.
     used: usize,
+    pub(super) peek_offset: PeekOffset,
     /// One of the messages is urgent.
     has_urgent: bool,
 }
@@ -175,14 +176,22 @@ impl Inbox {
         to: &mut IoWriter<'_>,
         flags: MsgFlags,
     ) -> Result<(Incoming, Option<Message>), Stop> {
-        let front = self.messages.front_mut().ok_or(Stop::WouldBlock)?;
+        let mut skip = self.peek_offset.skip(flags);
+        let mut at = 0;
+        while let Some(message) =
+            self.messages.get(at).filter(|message| skip > 0 && skip >= message.data.len())
+        {
+            (skip, at) = (skip - message.data.len(), at + 1);
+        }
+        let front = self.messages.get_mut(at).ok_or(Stop::WouldBlock)?;
         let start = to.done();
-        let len = front.data.copy(0, to);
+        let len = front.data.copy(skip, to);
         if let Some(fault) = to.fault() {
             to.rewind(start);
             return Err(Stop::Fault(fault));
         }
-        let full_len = front.data.len();
+        let whole_len = front.data.len();
+        let full_len = whole_len - skip;
         let mut incoming = Incoming {
             len,
             full_len,
@@ -193,11 +202,13 @@ impl Inbox {
         incoming.flags.set(MsgFlags::TRUNC, len < full_len);
         if flags.contains(MsgFlags::PEEK) {
             incoming.rights = front.rights.files().to_vec();
+            self.peek_offset.peeked(len);
             return Ok((incoming, None));
         }
         incoming.rights = front.rights.take();
         let done = self.messages.pop_front();
-        self.used = self.used.saturating_sub(charge(full_len));
+        self.peek_offset.taken(whole_len);
+        self.used = self.used.saturating_sub(charge(whole_len));
         Ok((incoming, done))
     }
 
@@ -223,7 +234,12 @@ impl Inbox {
         let peeks = flags.contains(MsgFlags::PEEK);
         let mut incoming = Incoming::default();
         let mut index = 0;
+        let mut skip = self.peek_offset.skip(flags);
         while let Some(message) = self.messages.get_mut(index) {
+            if skip > 0 && skip >= message.data.len() {
+                (skip, index) = (skip - message.data.len(), index + 1);
+                continue;
+            }
             if message.is_urgent {
                 match (incoming.creds, line) {
                     (Some(_), _) => break,
@@ -248,7 +264,7 @@ impl Inbox {
             }
             incoming.creds = Some(creds);
             let start = to.done();
-            let copied = message.data.copy(0, to);
+            let copied = message.data.copy(skip, to);
             let fault = to.fault();
             if let Some(fault) = fault {
                 // What cannot be written wholly stays.
@@ -262,10 +278,12 @@ impl Inbox {
             let has_rights = !message.rights.is_empty();
             if peeks {
                 incoming.rights = message.rights.files().to_vec();
-                index += 1;
+                self.peek_offset.peeked(copied);
+                (skip, index) = (0, index + 1);
             } else {
                 incoming.rights = message.rights.take();
                 self.used = self.used.saturating_sub(copied);
+                self.peek_offset.taken(copied);
                 message.data.consume(copied);
                 if message.data.len() == 0 {
                     self.messages.pop_front();

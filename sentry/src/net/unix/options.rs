@@ -3,6 +3,7 @@
 use super::{Phase, Unix};
 use crate::abi::Errno;
 use crate::net::address::AF_UNIX;
+use crate::net::socket::PeekOffset;
 use alloc::vec::Vec;
 
 const SOL_SOCKET: i32 = 1;
@@ -38,6 +39,7 @@ const SO_MARK: i32 = 36;
 const SO_PROTOCOL: i32 = 38;
 const SO_DOMAIN: i32 = 39;
 const SO_RXQ_OVFL: i32 = 40;
+const SO_PEEK_OFF: i32 = 42;
 const SO_NOFCS: i32 = 43;
 const SO_SELECT_ERR_QUEUE: i32 = 45;
 const SO_COOKIE: i32 = 57;
@@ -110,6 +112,7 @@ impl Unix {
             SO_SNDBUF => size(state.send_bytes),
             SO_RCVBUF => size(state.receive_bytes),
             SO_PASSCRED => i32::from(state.pass_creds),
+            SO_PEEK_OFF => self.inbox.lock().peek_offset.0,
             SO_PRIORITY => state.kept.priority,
             SO_MARK => state.kept.mark,
             SO_RCVLOWAT => state.kept.low_water.unwrap_or(1),
@@ -147,6 +150,7 @@ impl Unix {
                 state.kept.switches |= u64::from(number != 0) << name;
             }
             SO_PASSCRED => state.pass_creds = number != 0,
+            SO_PEEK_OFF => self.inbox.lock().peek_offset = PeekOffset(number),
             SO_SNDBUF | SO_SNDBUFFORCE => state.send_bytes = doubled(number, SEND_MIN),
             SO_RCVBUF | SO_RCVBUFFORCE => state.receive_bytes = doubled(number, RECEIVE_MIN),
             SO_PRIORITY => state.kept.priority = number,

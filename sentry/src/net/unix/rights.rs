@@ -31,20 +31,32 @@ static SENDING: SpinLock<()> = SpinLock::new(Level(136), ());
 static SOCKETS: SpinLock<BTreeMap<usize, (Weak<OpenFile>, usize)>> =
     SpinLock::new(Level(143), BTreeMap::new());
 
+/// Descriptors in flight by the user who sent them.
+static USERS: SpinLock<BTreeMap<u32, usize>> = SpinLock::new(Level(143), BTreeMap::new());
+
+/// How many descriptors of a user are in flight.
+#[must_use]
+pub fn in_flight(user: u32) -> usize {
+    USERS.lock().get(&user).copied().unwrap_or(0)
+}
+
 fn key(file: &Arc<OpenFile>) -> usize {
     Arc::as_ptr(file).addr()
 }
 
 /// Descriptors of a message, counted while they are in flight.
 #[derive(Default)]
-pub(super) struct Rights(Vec<Arc<OpenFile>>);
+pub(super) struct Rights {
+    files: Vec<Arc<OpenFile>>,
+    user: u32,
+}
 
 impl Rights {
     /// Puts descriptors into flight.
     ///
     /// # Errors
     /// `ETOOMANYREFS` when too many are.
-    pub(super) fn new(files: Vec<Arc<OpenFile>>) -> Result<Self, Errno> {
+    pub(super) fn new(files: Vec<Arc<OpenFile>>, user: u32) -> Result<Self, Errno> {
         if IN_FLIGHT.fetch_add(files.len(), Ordering::Relaxed) + files.len() > MAX_IN_FLIGHT {
             IN_FLIGHT.fetch_sub(files.len(), Ordering::Relaxed);
             return Err(Errno::ETOOMANYREFS);
@@ -52,21 +64,36 @@ impl Rights {
         for file in files.iter().filter(|file| unix_of(file).is_some()) {
             SOCKETS.lock().entry(key(file)).or_insert_with(|| (Arc::downgrade(file), 0)).1 += 1;
         }
-        Ok(Self(files))
+        if !files.is_empty() {
+            *USERS.lock().entry(user).or_default() += files.len();
+        }
+        Ok(Self { files, user })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
     }
 
     pub(super) fn files(&self) -> &[Arc<OpenFile>] {
-        &self.0
+        &self.files
     }
 
     /// Takes them out of flight.
     pub(super) fn take(&mut self) -> Vec<Arc<OpenFile>> {
-        IN_FLIGHT.fetch_sub(self.0.len(), Ordering::Relaxed);
-        for file in self.0.iter().filter(|file| unix_of(file).is_some()) {
+        if self.files.is_empty() {
+            return Vec::new();
+        }
+        IN_FLIGHT.fetch_sub(self.files.len(), Ordering::Relaxed);
+        {
+            let mut users = USERS.lock();
+            if let Some(count) = users.get_mut(&self.user) {
+                *count = count.saturating_sub(self.files.len());
+                if *count == 0 {
+                    users.remove(&self.user);
+                }
+            }
+        }
+        for file in self.files.iter().filter(|file| unix_of(file).is_some()) {
             let mut sockets = SOCKETS.lock();
             if let Some((_, count)) = sockets.get_mut(&key(file)) {
                 *count -= 1;
@@ -75,7 +102,7 @@ impl Rights {
                 }
             }
         }
-        core::mem::take(&mut self.0)
+        core::mem::take(&mut self.files)
     }
 }
 

@@ -143,7 +143,7 @@ impl Unix {
     ) -> Result<(), Stop> {
         let mut met = Vec::new();
         let guard = rights::check(&message.rights, &mut met)?;
-        let rights = Rights::new(core::mem::take(&mut message.rights))?;
+        let rights = Rights::new(core::mem::take(&mut message.rights), message.user)?;
         let from = self.state.lock().name.clone();
         let closed = {
             let peer_state = peer.state.lock();

@@ -102,6 +102,39 @@ impl Tcp {
         Ok(())
     }
 
+    /// close(2) begins: how long it waits for what was sent. What nobody received ends the connection at once.
+    pub(super) fn linger(&self) -> Option<u64> {
+        let (true, seconds) = self.base.settings.lock().linger else { return None };
+        let seconds = u64::from(seconds.cast_unsigned());
+        let link = match &self.state.lock().phase {
+            Phase::Open(link) if seconds > 0 => link.clone(),
+            _ => return None,
+        };
+        if link.received().1 > 0 {
+            return None;
+        }
+        {
+            let mut state = self.state.lock();
+            (state.no_receive, state.no_send) = (true, true);
+        }
+        link.finish(self);
+        Some(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Whether the other side has everything.
+    pub(super) fn is_drained(&self) -> bool {
+        let link = match &self.state.lock().phase {
+            Phase::Open(link) => link.clone(),
+            _ => return true,
+        };
+        match &link.carrier {
+            Carrier::Near(near) => near.tx.is_drained(),
+            Carrier::Wire(connection) => {
+                !matches!(connection.state(), TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck)
+            }
+        }
+    }
+
     /// The last descriptor is closed.
     pub(super) fn close(&self) {
         let (phase, local, timer) = {

@@ -189,6 +189,10 @@ impl Tcp {
     fn establish(&self, to: Endpoint) -> Result<(), Errno> {
         let table = &self.base.stack.tcp;
         let Some(local) = self.state.lock().local else { return Err(Errno::EINVAL) };
+        if to == local.at {
+            self.join_itself(to);
+            return Ok(());
+        }
         let refuse = || {
             table.remove(&(local.at, to));
             self.base.stack.counts.tcp_refused();
@@ -223,6 +227,26 @@ impl Tcp {
         self.base.stack.counts.tcp_connected();
         self.base.events.wake_all();
         Ok(())
+    }
+
+    /// A connection to its own address: what is sent comes back, and one end ends both directions.
+    fn join_itself(&self, at: Endpoint) {
+        let sharing = self.base.settings.lock().sharing(self.base.maker.creds.uid);
+        let side = || Side::new((at, at), sharing, false);
+        let pair = Arc::new(Pair::new(side(), side(), false));
+        pair.finish(1);
+        let (receive, send) = (self.base.receive_window(), self.base.send_window());
+        let events = &self.base.events;
+        let flow = Flow::new(&self.base.maker.budget, receive, send, events, events);
+        let near = Near { tx: flow.clone(), rx: flow, peer: self.me.clone(), pair, index: 0 };
+        let link = Arc::new(Link { tuple: (at, at), carrier: Carrier::Near(near) });
+        let mut state = self.state.lock();
+        let old = core::mem::replace(&mut state.phase, Phase::Open(link));
+        state.timer = None;
+        drop(state);
+        drop(old);
+        self.base.stack.counts.tcp_connected();
+        self.base.events.wake_all();
     }
 
     /// Both sides of a connection: the new socket at the listener's side, and this one's link.

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) deaf: bool,
     /// A sender waits for room, or was told that there is none.
     starved: bool,
+    /// A sender waits until the receiver has taken what its window holds.
+    awaits_drain: bool,
     /// Bytes that went in, and out.
     pub(super) written: u64,
     pub(super) read: u64,
@@ -96,6 +98,7 @@ impl Flow {
             fin: false,
             deaf: false,
             starved: false,
+            awaits_drain: false,
             written: 0,
             read: 0,
             grown_at: 0,
@@ -258,6 +261,14 @@ impl Flow {
         writable
     }
 
+    /// Whether the receiver has everything in its window; a sender who hears that it has not is woken when it has.
+    pub(super) fn is_drained(&self) -> bool {
+        let mut state = self.state.lock();
+        let drained = state.deaf || state.buffer.len() <= state.receive.bytes;
+        state.awaits_drain |= !drained;
+        drained
+    }
+
     /// Changes the windows.
     pub(super) fn resize(&self, change: impl FnOnce(&mut Window, &mut Window)) {
         let mut state = self.state.lock();
@@ -302,6 +313,10 @@ impl State {
 
     /// Whether somebody waits for room and there is enough now.
     fn tells_room(&mut self) -> bool {
+        if self.awaits_drain && self.buffer.len() <= self.receive.bytes {
+            self.awaits_drain = false;
+            return true;
+        }
         if self.starved && self.is_writable() {
             self.starved = false;
             return true;

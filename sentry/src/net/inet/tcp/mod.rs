@@ -354,6 +354,14 @@ impl Socket for Tcp {
         self.control(cx, command, argument)
     }
 
+    fn begin_lingering(&self) -> Option<u64> {
+        self.linger()
+    }
+
+    fn has_lingered(&self) -> bool {
+        self.is_drained()
+    }
+
     fn released(&self) {
         self.close();
     }

@@ -14,7 +14,7 @@ use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
 use crate::net::filter::Slot;
-use crate::net::socket::{Incoming, MsgFlags, Outgoing, Shutdown, Socket, SocketType, Ucred};
+use crate::net::socket::{Incoming, MsgFlags, Outgoing, PeekOffset, Shutdown, Socket, SocketType, Ucred};
 use crate::user::{IoReader, IoWriter};
 use crate::wait::{PollMask, PollTable, Stop};
 use alloc::sync::{Arc, Weak};
@@ -26,6 +26,7 @@ use lite::Coverage;
 
 const SOL_SOCKET: i32 = 1;
 const SO_ERROR: i32 = 4;
+const SO_PEEK_OFF: i32 = 42;
 const SOL_UDP: i32 = 17;
 const UDP_CORK: i32 = 1;
 
@@ -284,6 +285,9 @@ impl Socket for Udp {
                 _ => Err(Errno::ENOPROTOOPT),
             };
         }
+        if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
+            return Ok(self.inbox.peek_offset().0.to_ne_bytes().to_vec());
+        }
         let takes_error = (level, name) == (SOL_SOCKET, SO_ERROR);
         let error = if takes_error { self.state.lock().error.take() } else { None };
         let mut facts = self.base.facts(false, false, error);
@@ -303,6 +307,10 @@ impl Socket for Udp {
                 }
                 _ => Err(Errno::ENOPROTOOPT),
             };
+        }
+        if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
+            self.inbox.set_peek_offset(PeekOffset(super::settings::number(value)?));
+            return Ok(());
         }
         let is_bound = self.state.lock().local.is_some();
         self.base.set_option(level, name, value, is_bound)?;
