@@ -11,6 +11,7 @@ pub mod address;
 pub mod filter;
 pub mod inet;
 pub mod netlink;
+pub mod options;
 pub mod socket;
 pub mod stack;
 pub mod unix;

@@ -4,6 +4,7 @@
 
 use super::address::Address;
 use super::filter::Slot;
+use super::options::Kept;
 use crate::abi::Errno;
 use crate::fs::async_io;
 use crate::fs::stream::{IoctlCx, StreamKind};
@@ -17,6 +18,8 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use chitin_core::lock::{Level, SpinLock};
 use core::any::Any;
+
+const SOL_SOCKET: i32 = 1;
 
 /// `SOCK_STREAM` and the like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +329,7 @@ pub struct Timeouts {
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
     timeouts: SpinLock<Timeouts>,
+    kept: SpinLock<Kept>,
     /// Who made it. Messages of write(2) say so; those of sendmsg(2) and its like tell their caller.
     maker: Ucred,
     ino: u64,
@@ -336,9 +340,10 @@ impl SocketFile {
     #[must_use]
     pub fn new(socket: Arc<dyn Socket>, maker: Ucred) -> Arc<Self> {
         let timeouts = SpinLock::new(Level(146), Timeouts::default());
+        let kept = SpinLock::new(Level(146), Kept::default());
         let ino = anon::next_ino();
         socket.set_ino(ino);
-        Arc::new(Self { socket, timeouts, maker, ino })
+        Arc::new(Self { socket, timeouts, kept, maker, ino })
     }
 
     /// The socket.
@@ -351,6 +356,33 @@ impl SocketFile {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         *self.timeouts.lock()
+    }
+
+    /// getsockopt(2) with room for so many bytes.
+    ///
+    /// # Errors
+    /// As getsockopt(2).
+    pub fn option(&self, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
+        const SO_PEERNAME: i32 = 28;
+        match self.socket.option(level, name) {
+            Err(Errno::ENOPROTOOPT) if (level, name) == (SOL_SOCKET, SO_PEERNAME) => {
+                let peer = self.socket.peer()?.to_bytes();
+                peer.get(..room).map(<[u8]>::to_vec).ok_or(Errno::EINVAL)
+            }
+            Err(Errno::ENOPROTOOPT) if level == SOL_SOCKET => self.kept.lock().get(name, room),
+            other => other,
+        }
+    }
+
+    /// setsockopt(2).
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        match self.socket.set_option(level, name, value) {
+            Err(Errno::ENOPROTOOPT) if level == SOL_SOCKET => self.kept.lock().set(name, value),
+            other => other,
+        }
     }
 
     /// Sets the timeouts.

@@ -445,7 +445,7 @@ fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
     if level == SOL_SOCKET {
         check_privilege(cx, name, &value)?;
     }
-    stream.socket().set_option(level, name, &value)?;
+    stream.set_option(level, name, &value)?;
     Ok(0)
 }
 
@@ -482,7 +482,7 @@ fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
     let value = match (level, name) {
         (SOL_SOCKET, SO_RCVTIMEO) => timeval(stream.timeouts().receive_ns),
         (SOL_SOCKET, SO_SNDTIMEO) => timeval(stream.timeouts().send_ns),
-        _ => stream.socket().option(level, name)?,
+        _ => stream.option(level, name, room)?,
     };
     let part = value.get(..room.min(value.len())).unwrap_or_default();
     cx.user().write_bytes(at, part)?;

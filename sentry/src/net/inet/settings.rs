@@ -84,6 +84,10 @@ pub(super) struct Settings {
     pub(super) auto_flow: bool,
     pub(super) dont_fragment: bool,
     pub(super) multicast_all6: bool,
+    /// Options of IP that are on without effect here, a bit for each number.
+    pub(super) switches4: u64,
+    /// `IP_MINTTL`.
+    pub(super) least_ttl: i32,
     pub(super) groups: Groups,
 }
 
@@ -140,11 +144,13 @@ pub(super) fn number(value: &[u8]) -> Result<i32, Errno> {
     value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)
 }
 
-fn number_or_byte(value: &[u8]) -> Result<i32, Errno> {
+/// As [`number`], or a byte; what is empty is 0 for most.
+fn number_or_byte(name: i32, value: &[u8]) -> Result<i32, Errno> {
     match (value.first_chunk(), value.first()) {
         (Some(bytes), _) => Ok(i32::from_ne_bytes(*bytes)),
         (None, Some(byte)) => Ok(i32::from(*byte)),
-        (None, None) => Err(Errno::EINVAL),
+        (None, None) if matches!(name, 2 | 15 | 19 | 21 | 33 | 34 | 49) => Err(Errno::EINVAL),
+        (None, None) => Ok(0),
     }
 }
 
@@ -214,6 +220,8 @@ impl Settings {
             auto_flow: true,
             dont_fragment: false,
             multicast_all6: true,
+            switches4: 0,
+            least_ttl: 0,
             groups: Groups::default(),
         }
     }
@@ -235,7 +243,7 @@ impl Settings {
     pub(super) fn get(&self, level: i32, name: i32, facts: &mut Facts) -> Result<Vec<u8>, Errno> {
         match level {
             SOL_SOCKET => self.get_socket(name, facts),
-            SOL_IP => self.get_ip(name, facts),
+            SOL_IP => self.get_ip(name),
             SOL_IPV6 if facts.family == Family::V6 => self.get_ipv6(name),
             _ => Err(Errno::EOPNOTSUPP),
         }
@@ -261,7 +269,7 @@ impl Settings {
                 return Ok([i32::from(on).to_ne_bytes(), seconds.to_ne_bytes()].concat());
             }
             15 => i32::from(self.reuse_port),
-            16 | 34 | 40 | 41 | 43 | 44 | 45 | 46 | 60 => 0,
+            60 => 0,
             17 => {
                 return Ok([0u32, u32::MAX, u32::MAX].iter().flat_map(|word| word.to_ne_bytes()).collect());
             }
@@ -282,7 +290,6 @@ impl Settings {
                 }
             }
             42 => return Err(Errno::EOPNOTSUPP),
-            49 => -1,
             56 => 0,
             57 => return Ok(0u64.to_ne_bytes().to_vec()),
             62 => self.device.cast_signed(),
@@ -291,7 +298,7 @@ impl Settings {
         Ok(value.to_ne_bytes().to_vec())
     }
 
-    fn get_ip(&self, name: i32, facts: &Facts) -> Result<Vec<u8>, Errno> {
+    fn get_ip(&self, name: i32) -> Result<Vec<u8>, Errno> {
         let value = match name {
             1 => self.tos,
             2 => {
@@ -301,9 +308,9 @@ impl Settings {
                     self.ttl
                 }
             }
-            3 if facts.kind == SocketType::Raw => i32::from(self.header_included),
+            3 => i32::from(self.header_included),
             4 => return Ok(Vec::new()),
-            6 | 7 | 16 | 17 | 18 | 23 => 0,
+            6 | 7 | 18 | 23 | 25 => i32::from(self.switches4 & 1 << name != 0),
             8 => i32::from(self.packet_info),
             10 => self.mtu_discover,
             11 => i32::from(self.receive_errors),
@@ -313,8 +320,9 @@ impl Settings {
             15 => i32::from(self.free_bind),
             19 => i32::from(self.transparent),
             20 => i32::from(self.receive_original),
-            21 => 0,
+            21 => self.least_ttl,
             22 => 0,
+            41 | 48 => return Err(Errno::EINVAL),
             24 => i32::from(self.no_late_port),
             32 => return Ok(self.multicast_address.octets().to_vec()),
             33 => self.multicast_ttl,
@@ -429,10 +437,11 @@ impl Settings {
                 }
                 self.reuse_port = on;
             }
-            16 | 42 => return Err(Errno::EOPNOTSUPP),
+            42 => return Err(Errno::EOPNOTSUPP),
             18 => {
                 let lowest = if number < 0 { i32::MAX } else { number.max(1) };
-                self.low_water = usize::try_from(lowest).unwrap_or(1);
+                let most = if stream { sysctls.triple("ipv4/tcp_rmem")[2] / 2 } else { usize::MAX };
+                self.low_water = usize::try_from(lowest).unwrap_or(1).min(most);
             }
             29 | 35 => {
                 let kind = if name == 29 { Timestamps::Micro } else { Timestamps::Nano };
@@ -451,12 +460,11 @@ impl Settings {
                 self.mark = number;
             }
             62 => {
-                self.device = around.device(number)?;
+                // As on Linux, one that is not there may be named.
+                self.device = u32::try_from(number).map_err(|_| Errno::EINVAL)?;
                 let link = around.links.iter().find(|link| link.index == self.device);
                 self.device_name = link.map_or_else(String::new, |link| link.name.clone());
             }
-            // Hints without effect (docs/limits.md): SO_BUSY_POLL, SO_MAX_PACING_RATE, SO_INCOMING_CPU, SO_SELECT_ERR_QUEUE.
-            45..=47 | 49 => {}
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
@@ -475,14 +483,17 @@ impl Settings {
 
     fn set_ip(&mut self, name: i32, value: &[u8], facts: &Facts, around: &Around<'_>) -> Result<(), Errno> {
         match name {
+            32 if facts.kind == SocketType::Stream => return Err(Errno::EINVAL),
             32 => return self.set_multicast_interface(value, around),
+            35 | 36 if facts.kind == SocketType::Stream => return Err(Errno::EPROTO),
+            41 | 48 => return Err(Errno::EINVAL),
             35 | 36 => return self.change_group4(name == 35, value, around),
             37..=40 => return self.groups.set_source4(name, value, around),
             42..=47 => return self.groups.set_any(name, value, true, around),
             _ => {}
         }
         let stream = facts.kind == SocketType::Stream;
-        let number = number_or_byte(value)?;
+        let number = number_or_byte(name, value)?;
         let on = number != 0;
         match name {
             1 => self.tos = if stream { number & 0xfc | self.tos & 3 } else { number & 0xff },
@@ -491,8 +502,11 @@ impl Settings {
                 _ => return Err(Errno::EINVAL),
             },
             3 if facts.kind == SocketType::Raw => self.header_included = on,
-            // Without IP options there are none to tell of: IP_RECVOPTS, IP_RETOPTS.
-            6 | 7 => {}
+            // Without IP options there are none to tell of (IP_RECVOPTS, IP_RETOPTS), nor labels (IP_PASSSEC).
+            6 | 7 | 18 => self.switch4(name, on),
+            // IP_CHECKSUM, IP_RECVFRAGSIZE.
+            25 if stream => return Err(Errno::EINVAL),
+            23 | 25 => self.switch4(name, on),
             8 => self.packet_info = on,
             10 => match number {
                 0..=5 => self.mtu_discover = number,
@@ -506,11 +520,11 @@ impl Settings {
             19 => self.transparent = on,
             20 => self.receive_original = on,
             21 => match number {
-                0..=255 => {}
+                0..=255 => self.least_ttl = number,
                 _ => return Err(Errno::EINVAL),
             },
             24 => self.no_late_port = on,
-            33 | 34 if stream => return Err(Errno::EINVAL),
+            33 if stream => return Err(Errno::EINVAL),
             33 => match number {
                 -1 => self.multicast_ttl = 1,
                 0..=255 => self.multicast_ttl = number,
@@ -524,6 +538,11 @@ impl Settings {
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
+    }
+
+    fn switch4(&mut self, name: i32, on: bool) {
+        let bit = 1u64.checked_shl(name.unsigned_abs()).unwrap_or(0);
+        self.switches4 = self.switches4 & !bit | if on { bit } else { 0 };
     }
 
     /// `IP_MULTICAST_IF`: an address, `struct ip_mreq` or `struct ip_mreqn`.

@@ -369,7 +369,8 @@ fn packet_sockets_see_what_stays_here() {
         let mut data = vec![];
         for segment in &segments {
             let tcp = &segment[20..];
-            let ends = [12, 16].map(|at| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&segment[at..at + 4]).unwrap()));
+            let ends = [12, 16]
+                .map(|at| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&segment[at..at + 4]).unwrap()));
             let sum = checksum::Sum::pseudo(ends[0].into(), ends[1].into(), 6, tcp.len()).add(tcp).finish();
             assert_eq!(sum, 0);
             if u16::from_be_bytes([tcp[0], tcp[1]]) != port {

@@ -145,6 +145,7 @@ impl Unix {
         let number = i32::from_ne_bytes(*value.first_chunk().ok_or(Errno::EINVAL)?);
         let mut state = self.state.lock();
         match name {
+            SO_REUSEPORT if number != 0 => return Err(Errno::EOPNOTSUPP),
             _ if is_switch(name) => {
                 state.kept.switches &= !(1 << name);
                 state.kept.switches |= u64::from(number != 0) << name;
@@ -164,6 +165,8 @@ impl Unix {
                 state.kept.linger = (number != 0).then_some(i32::from_ne_bytes(seconds));
             }
             SO_BSDCOMPAT => {}
+            SO_BINDTODEVICE if value.first() == Some(&0) => {}
+            SO_BINDTODEVICE => return Err(Errno::ENODEV),
             SO_ZEROCOPY => return Err(Errno::EOPNOTSUPP),
             _ => return Err(Errno::ENOPROTOOPT),
         }

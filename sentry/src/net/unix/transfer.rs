@@ -253,7 +253,7 @@ impl Unix {
         if flags.contains(MsgFlags::OOB) {
             return self.receive_urgent(to, flags, line, pass_creds);
         }
-        if stream && to.remaining() == 0 {
+        if stream && to.remaining() == 0 && !self.inbox.lock().is_empty() {
             return Ok(Incoming::default());
         }
         let (received, done, had_room) = {

@@ -45,7 +45,6 @@ pub(super) struct Kept {
     origin: bool,
     loss: bool,
     bypass: bool,
-    copy_threshold: i32,
     /// Memberships, each with how often it was asked for. Cards pass every frame on that comes, so nothing is set there.
     members: Vec<(Vec<u8>, u32)>,
 }
@@ -80,7 +79,6 @@ impl LinkSocket {
             ORIGDEV => self.kept.lock().origin.into(),
             LOSS => self.kept.lock().loss.into(),
             QDISC_BYPASS => self.kept.lock().bypass.into(),
-            COPY_THRESH => self.kept.lock().copy_threshold,
             IGNORE_OUTGOING => self.ignores_outgoing.load(Ordering::Relaxed).into(),
             _ => return Err(Errno::ENOPROTOOPT),
         };
@@ -98,7 +96,7 @@ impl LinkSocket {
             ADD_MEMBERSHIP | DROP_MEMBERSHIP => return self.change_membership(name == ADD_MEMBERSHIP, value),
             AUXDATA => self.kept.lock().auxiliary = at_least(value)? != 0,
             ORIGDEV => self.kept.lock().origin = at_least(value)? != 0,
-            COPY_THRESH => self.kept.lock().copy_threshold = exactly(value)?,
+            COPY_THRESH => drop(exactly(value)?),
             LOSS => self.kept.lock().loss = exactly(value)? != 0,
             QDISC_BYPASS => self.kept.lock().bypass = exactly(value)? != 0,
             IGNORE_OUTGOING => match exactly(value)? {

@@ -184,7 +184,7 @@ impl Flow {
         }
         while to.remaining() > 0 {
             let mut state = self.state.lock();
-            let mut skip = if taking == Taking::Peek { done + passed } else { 0 };
+            let mut skip = if taking.keeps() { done + passed } else { 0 };
             let mut room = usize::MAX;
             if let Some(ahead) = state.bytes_to_mark(skip) {
                 if ahead == 0 && done > 0 {
@@ -193,7 +193,7 @@ impl Flow {
                 room = if ahead == 0 { usize::MAX } else { ahead };
                 if ahead == 0 && line == Line::Apart && state.buffer.len() > skip {
                     match taking {
-                        Taking::Peek => (skip, passed) = (skip + 1, 1),
+                        Taking::Peek | Taking::Measure => (skip, passed) = (skip + 1, 1),
                         _ => state.consume(1),
                     }
                 }
@@ -206,14 +206,14 @@ impl Flow {
                 break;
             }
             let part = there.min(room).min(STEP).min(to.remaining());
-            let copied = if taking == Taking::Discard {
+            let copied = if matches!(taking, Taking::Discard | Taking::Measure) {
                 to.rewind(to.done() + part);
                 part
             } else {
                 state.buffer.copy(skip, to, part)
             };
             done += copied;
-            if taking != Taking::Peek {
+            if !taking.keeps() {
                 state.consume(copied);
                 tells |= state.tells_room();
             }
@@ -300,8 +300,17 @@ pub(super) enum Taking {
     Copy,
     /// Copies them and leaves them.
     Peek,
+    /// Counts them and leaves them.
+    Measure,
     /// Throws them away.
     Discard,
+}
+
+impl Taking {
+    /// Whether the bytes stay.
+    pub(super) fn keeps(self) -> bool {
+        matches!(self, Self::Peek | Self::Measure)
+    }
 }
 
 impl State {

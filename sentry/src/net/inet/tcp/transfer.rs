@@ -102,7 +102,8 @@ impl Tcp {
         }
         let line = self.line();
         let taking = match (flags.contains(MsgFlags::PEEK), flags.contains(MsgFlags::TRUNC)) {
-            (true, _) => Taking::Peek,
+            (true, true) => Taking::Measure,
+            (true, false) => Taking::Peek,
             (false, true) => Taking::Discard,
             (false, false) => Taking::Copy,
         };

@@ -7,9 +7,13 @@ mod wire;
 use super::STATE;
 use super::base::Base;
 use super::buffer::Buffer;
+use super::checksum::Sum;
 use super::datagram::{Ends, Inbox};
 use super::endpoint::{Endpoint, Local};
+use super::frame::Label;
 use super::ip::icmp::Trouble;
+use super::ip::{ICMP, ICMPV6};
+use super::link::Checksum;
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::net::Address;
@@ -177,6 +181,23 @@ impl Udp {
             self.inbox.push_error(*trouble, to);
         }
         self.base.events.wake_all();
+    }
+
+    /// Shows the error that a host tells of a datagram which nobody there takes.
+    fn show_refusal(&self, own: Endpoint, to: Endpoint, packet: &[u8]) {
+        /// Bytes of the datagram that are quoted at most.
+        const QUOTED: usize = 548;
+        let v4 = to.ip.is_ipv4();
+        let (protocol, start) = if v4 { (ICMP, [3, 3]) } else { (ICMPV6, [1, 4]) };
+        let mut payload =
+            [&start[..], &[0; 6], packet.get(..packet.len().min(QUOTED)).unwrap_or_default()].concat();
+        let label = Label { from: to, to: own, protocol, ttl: 64, tos: if v4 { 0xc0 } else { 0 } };
+        let sum = if v4 { Sum::new() } else { Sum::pseudo(to.ip, own.ip, protocol, payload.len()) };
+        let sum = sum.add(&payload).finish().to_be_bytes();
+        if let Some(place) = payload.get_mut(2..4) {
+            place.copy_from_slice(&sum);
+        }
+        self.base.stack.show_looped(&label, &[&payload], Checksum::Unknown);
     }
 
     /// Nobody in this host takes what was sent to `to`.

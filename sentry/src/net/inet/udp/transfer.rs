@@ -127,9 +127,7 @@ impl Udp {
         let stack = &self.base.stack;
         stack.loopback.count(1, data.len() as u64 + 28);
         stack.counts.udp_sent();
-        if stack.is_observed() {
-            self.show(&data, from, to, settings);
-        }
+        let shown = if stack.is_observed() { self.show(&data, from, to, settings) } else { None };
         if cast != Cast::Uni {
             self.deliver_to_all(&data, from, to, cast, settings);
             return;
@@ -145,20 +143,23 @@ impl Udp {
             Some(socket) => socket.take_in(Datagram::new(data, from, to, settings)),
             None => {
                 stack.counts.udp_no_port();
+                if let Some(frame) = shown {
+                    self.show_refusal(from, to, frame.bytes.get(frame::LINK..).unwrap_or_default());
+                }
                 self.refused(to);
             }
         }
     }
 
-    /// Shows a datagram that stays in this host to those who watch.
-    fn show(&self, data: &Buffer, from: Endpoint, to: Endpoint, settings: &Settings) {
+    /// Shows a datagram that stays in this host to those who watch. Its frame.
+    fn show(&self, data: &Buffer, from: Endpoint, to: Endpoint, settings: &Settings) -> Option<Frame> {
         let mut bytes = alloc::vec![0; data.len()];
         data.copy(0, &mut IoWriter::kernel(&mut bytes), usize::MAX);
         let model = Datagram::new(Buffer::new(&self.base.maker.budget), from, to, settings);
         let label = model.label(self.protocol());
-        if let Some(header) = frame::udp_header(&label, &bytes) {
-            self.base.stack.show_to_all(&label, &[&header, &bytes]);
-        }
+        let header = frame::udp_header(&label, &bytes)?;
+        self.base.stack.show_to_all(&label, &[&header, &bytes]);
+        Frame::new(&label, &[&header, &bytes])
     }
 
     fn deliver_to_all(&self, data: &Buffer, from: Endpoint, to: Endpoint, cast: Cast, settings: &Settings) {

@@ -173,7 +173,7 @@ impl Connection {
             match got {
                 Ok(got) => {
                     done += got;
-                    if got < part || to.remaining() == 0 || taking == Taking::Peek {
+                    if got < part || to.remaining() == 0 || taking.keeps() {
                         return Ok(done);
                     }
                 }

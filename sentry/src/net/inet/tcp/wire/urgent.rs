@@ -84,7 +84,7 @@ impl Engine {
         match self.ahead_of_mark(0) {
             None => (0, usize::MAX),
             Some(0) if self.line == Line::In => (0, usize::MAX),
-            Some(0) if taking == Taking::Peek => (1, usize::MAX),
+            Some(0) if taking.keeps() => (1, usize::MAX),
             Some(0) if self.receive.len() > 0 => {
                 self.receive.consume(1);
                 self.read += 1;

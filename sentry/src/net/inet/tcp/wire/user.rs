@@ -59,9 +59,9 @@ impl Engine {
         if to.remaining() == 0 || there == 0 {
             return if there > 0 || self.is_finished { Ok(0) } else { Err(Stop::WouldBlock) };
         }
-        let most = if taking == Taking::Peek { there } else { STEP };
+        let most = if taking.keeps() { there } else { STEP };
         let part = there.min(to.remaining()).min(most).min(room);
-        let copied = if taking == Taking::Discard {
+        let copied = if matches!(taking, Taking::Discard | Taking::Measure) {
             to.rewind(to.done() + part);
             part
         } else {
@@ -70,7 +70,7 @@ impl Engine {
         if copied == 0 {
             return Err(to.fault().map_or(Stop::Errno(Errno::EFAULT), Stop::Fault));
         }
-        if taking != Taking::Peek {
+        if !taking.keeps() {
             self.receive.consume(copied);
             self.receive.shrink();
             self.pass_mark();
