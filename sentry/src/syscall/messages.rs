@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub const ROWS: &[Row] = &[
     row!(44, "sendto", 6, sendto, Restart::Sa, Support::Full),
     row!(45, "recvfrom", 6, recvfrom, Restart::Sa, Support::Full),
-    row!(46, "sendmsg", 3, sendmsg, Restart::Sa, Support::Partial("MSG_ZEROCOPY copies; no MSG_OOB")),
+    row!(46, "sendmsg", 3, sendmsg, Restart::Sa, Support::Partial("MSG_ZEROCOPY copies")),
     row!(47, "recvmsg", 3, recvmsg, Restart::Sa, Support::Full),
     row!(299, "recvmmsg", 5, recvmmsg, Restart::Sa, Support::Full),
     row!(307, "sendmmsg", 4, sendmmsg, Restart::Sa, Support::Full),

@@ -150,38 +150,42 @@ impl Unix {
             matches!(peer_state.phase, Phase::Closed) || peer_state.no_receive
         };
         let creds = self.told_creds(peer, message);
-        let message = Message { data, rights, creds, from, is_urgent };
+        let mut message = Message { data, rights, creds, from, is_urgent };
         if closed {
             drop(guard);
             drop(message);
             let connected = self.is_connection_based();
             return Err(if connected { Errno::EPIPE } else { Errno::ECONNREFUSED }.into());
         }
-        match peer.screen(message, self.kind) {
-            Ok(message) if is_urgent => peer.inbox.lock().push_urgent(message),
-            Ok(message) => peer.inbox.lock().push(message, self.kind),
+        if !peer.screen(&mut message, self.kind) {
             // The sender does not hear of it.
-            Err(message) => drop(message),
+            drop(guard);
+            drop(met);
+            return Ok(());
+        }
+        if is_urgent {
+            peer.inbox.lock().push_urgent(message);
+        } else {
+            peer.inbox.lock().push(message, self.kind);
         }
         drop(guard);
         drop(met);
         Ok(())
     }
 
-    /// What this socket's filter leaves of a message of a kind; an error is the message that it does not get. Streams are
-    /// not filtered.
-    fn screen(&self, mut message: Message, kind: SocketType) -> Result<Message, Message> {
+    /// Leaves of a message of a kind what this socket's filter does. Whether the socket gets it; streams are not filtered.
+    fn screen(&self, message: &mut Message, kind: SocketType) -> bool {
         if kind == SocketType::Stream || !self.filter.is_set() {
-            return Ok(message);
+            return true;
         }
         let mut bytes = alloc::vec![0; message.data.len()];
         message.data.copy(0, &mut IoWriter::kernel(&mut bytes));
         match self.filter.judge(&Packet::plain(&bytes)) {
             Some(len) => {
                 message.data.truncate(len);
-                Ok(message)
+                true
             }
-            None => Err(message),
+            None => false,
         }
     }
 

@@ -142,9 +142,7 @@ impl Tcp {
         let mut incoming = Incoming { flags: MsgFlags::OOB, ..Incoming::default() };
         if to.remaining() == 0 {
             incoming.flags |= MsgFlags::TRUNC;
-        } else if flags.contains(MsgFlags::TRUNC) {
-            (incoming.len, incoming.full_len) = (1, 1);
-        } else if to.write(&[byte]) == 1 {
+        } else if flags.contains(MsgFlags::TRUNC) || to.write(&[byte]) == 1 {
             (incoming.len, incoming.full_len) = (1, 1);
         } else if let Some(fault) = to.fault() {
             return Err(Stop::Fault(fault));
