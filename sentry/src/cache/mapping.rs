@@ -194,6 +194,13 @@ impl Mapping {
         self.table.lock().count(from, to)
     }
 
+    /// Pages of `from..=to` held, and those of them that are to be written back (cachestat(2)).
+    #[must_use]
+    pub fn count_states(&self, from: u64, to: u64) -> (u64, u64) {
+        let (present, dirty) = self.table.lock().count_states(from, to);
+        (present, if self.is_memory() { 0 } else { dirty })
+    }
+
     /// The first page that is there from `index` on.
     #[must_use]
     pub fn next_page(&self, index: u64) -> Option<u64> {

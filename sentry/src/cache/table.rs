@@ -202,6 +202,20 @@ impl PageTable {
         present as u64
     }
 
+    /// Pages of `from..=to` that are present, and those of them that are dirty.
+    pub(super) fn count_states(&self, from: u64, to: u64) -> (u64, u64) {
+        let (mut present, mut dirty) = (0, 0);
+        for (number, chunk) in self.chunks.range(from / CHUNK..=to.max(from) / CHUNK) {
+            for (page, slot) in (number * CHUNK..).zip(&chunk.frames) {
+                if slot.is_some() && (from..=to).contains(&page) {
+                    present += 1;
+                    dirty += u64::from(chunk.dirty & place(page).2 != 0);
+                }
+            }
+        }
+        (present, dirty)
+    }
+
     /// The first run of dirty pages in `from..to`, at most `most` long, made clean: first page and frames.
     pub(super) fn take_dirty(&mut self, from: u64, to: u64, most: usize) -> Option<(u64, Vec<Frame>)> {
         if self.dirty == 0 {

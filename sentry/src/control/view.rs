@@ -176,6 +176,14 @@ impl ProcSource for View {
         }
     }
 
+    fn keys(&self, caller: u32, name: &str) -> String {
+        let Some(task) = self.container.task(caller) else { return String::new() };
+        let (creds, now) = (task.creds(), crate::syscall::keys::now());
+        let mut rings = task.keyrings.lock();
+        let access = rings.access(&creds, now);
+        if name == "keys" { access.keys_text() } else { access.users_text() }
+    }
+
     fn sysctls(&self) -> Vec<(String, u32)> {
         let files = crate::net::inet::sysctl::files().into_iter();
         files.map(|(name, mode)| (format!("net/{name}"), mode)).collect()

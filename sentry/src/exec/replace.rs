@@ -80,6 +80,7 @@ pub fn replace(cx: &mut Cx<'_>, loaded: Loaded) -> Result<(), Failure> {
     drop(task.set_mm(Some(loaded.mm)));
     task.complete_handover();
     task.rseq.clear();
+    task.keyrings.lock().after_exec();
     process.barriers.store(0, Ordering::Relaxed);
 
     // Descriptors: those of others stay as they are.

@@ -8,5 +8,5 @@ pub mod mqueue;
 pub mod namespace;
 pub mod sysv;
 
-pub use account::Account;
+pub use account::{Account, Taken};
 pub use namespace::IpcNamespace;

@@ -107,6 +107,10 @@ impl Mm {
     fn advise_flags(&self, from: u64, to: u64, set: AreaFlags, clear: AreaFlags) -> Result<(), Errno> {
         let mut state = self.state.lock();
         let wipe = set.contains(AreaFlags::WIPE_ON_FORK);
+        let loses = set.intersects(AreaFlags::WIPE_ON_FORK | AreaFlags::DONT_FORK);
+        if loses && state.areas.overlapping(from, to).any(|(_, area)| area.keeps_contents()) {
+            return Err(Errno::EPERM);
+        }
         let anonymous = |area: &super::Area| matches!(area.source, Source::Anonymous);
         if wipe && !state.areas.overlapping(from, to).all(|(_, area)| anonymous(area)) {
             return Err(Errno::EINVAL);
@@ -131,6 +135,10 @@ impl Mm {
             };
             let mut result = Ok(());
             for (start, area) in state.areas.overlapping(from, to) {
+                if area.keeps_contents() {
+                    result = Err(Errno::EPERM);
+                    break;
+                }
                 if refused(area) || matches!(area.source, Source::Frames(_)) {
                     result = Err(Errno::EINVAL);
                     break;
@@ -151,6 +159,9 @@ impl Mm {
         {
             let state = self.state.lock();
             for (_, area) in state.areas.overlapping(from, to) {
+                if area.keeps_contents() {
+                    return Err(Errno::EPERM);
+                }
                 if area.flags.contains(AreaFlags::LOCKED) || area.source.file().is_none() {
                     return Err(Errno::EINVAL);
                 }
@@ -249,6 +260,12 @@ impl Mm {
     #[must_use]
     pub fn flags_at(&self, at: UserAddr) -> Option<AreaFlags> {
         self.state.lock().areas.find(at.get()).map(|(_, area)| area.flags)
+    }
+
+    /// Properties of the areas that overlap a range, in order.
+    #[must_use]
+    pub fn flags_in(&self, from: u64, to: u64) -> Vec<AreaFlags> {
+        self.state.lock().areas.overlapping(from, to).map(|(_, area)| area.flags).collect()
     }
 
     /// What makes the byte at `at` the same one for everybody who maps it: an identity of the shared file or memory, and the

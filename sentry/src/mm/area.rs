@@ -44,6 +44,8 @@ bitflags! {
         const RANDOM = 0x400;
         /// The vDSO image or its data.
         const VDSO = 0x800;
+        /// It stays as it is (mseal(2)).
+        const SEALED = 0x1000;
         /// Memory policy (mbind(2)); the bits are those of the system call's module.
         const POLICY = 0x7f_0000;
     }

@@ -1,5 +1,6 @@
 //! Taking a System V segment out of an address space (shmdt(2)).
 
+use super::area::AreaFlags;
 use super::space::{Doomed, Mm};
 use crate::fs::OpenFile;
 use crate::user::UserAddr;
@@ -31,7 +32,7 @@ impl Mm {
                 let Some(file) = &range.file else { continue };
                 let in_place = (start - base) >> 12 == range.first;
                 let same = found.as_ref().map_or_else(|| is_segment(file), |found| Arc::ptr_eq(found, file));
-                if !in_place || !same {
+                if !in_place || !same || area.flags.contains(AreaFlags::SEALED) {
                     continue;
                 }
                 if found.is_none() {

@@ -77,7 +77,7 @@ impl Mm {
     /// Makes a mapping and returns its address (mmap(2)).
     ///
     /// # Errors
-    /// `EINVAL` for a length of 0 or a misaligned fixed address, `EEXIST`, `EPERM` below the lowest address, `ENOMEM`
+    /// `EINVAL` for a length of 0 or a misaligned fixed address, `EEXIST`, `EPERM` below the lowest address or over what is sealed, `ENOMEM`
     /// when there is no room, a limit says so or there are too many areas, `EAGAIN` when locked memory would pass its
     /// limit, `EOVERFLOW` when the file offset does not fit.
     pub fn map(&self, sleeper: &Sleeper, request: &MapRequest) -> Result<UserAddr, Errno> {
@@ -91,6 +91,9 @@ impl Mm {
         let mut state = self.state.lock();
         let result = state.place(request, len).and_then(|at| {
             if at < MIN_ADDRESS {
+                return Err(Errno::EPERM);
+            }
+            if request.placement == Placement::Fixed && state.is_sealed(at, at + len) {
                 return Err(Errno::EPERM);
             }
             let replaced =
@@ -204,7 +207,7 @@ impl Mm {
     ///
     /// # Errors
     /// `EINVAL` for a misaligned address, an empty range or one outside user space, `ENOMEM` when a split would make too
-    /// many areas.
+    /// many areas, `EPERM` when part of the range is sealed.
     pub fn unmap(&self, sleeper: &Sleeper, addr: UserAddr, len: u64) -> Result<(), Errno> {
         let (from, to) = range_of(addr, len, Errno::EINVAL)?;
         if from == to {
@@ -215,6 +218,9 @@ impl Mm {
             let mut state = self.state.lock();
             if state.areas.splits(from, to) == 2 && state.areas.len() >= MAX_AREAS {
                 return Err(Errno::ENOMEM);
+            }
+            if state.is_sealed(from, to) {
+                return Err(Errno::EPERM);
             }
             state.unmap(self, from, to, &mut doomed);
         }
@@ -233,7 +239,9 @@ impl Mm {
             let (old, new) = (now.next_multiple_of(4096), to.get().checked_next_multiple_of(4096));
             match new {
                 Some(new) if to.get() >= start && new < USER_END && start > 0 => {
-                    if new < old {
+                    if new < old && state.is_sealed(new, old) {
+                        // It stays.
+                    } else if new < old {
                         state.unmap(self, new, old, &mut doomed);
                         state.layout.brk = to.get();
                     } else if new == old || state.extend_brk(&limits, old, new).is_ok() {

@@ -7,6 +7,7 @@
 //! | `leaf` | the page index: private pages, shared by parent and child until written |
 //! | `fault` | page faults |
 //! | `map`, `protect`, `remap`, `advise`, `locked` | the system calls of memory |
+//! | `seal` | areas that stay as they are, and the end of those that go early |
 //! | `fork`, `reverse` | copies, and what files ask of their mappers |
 //! | `aio` | contexts of asynchronous I/O |
 //! | `budget`, `limits`, `pressure` | what memory may be had, and what is done when it is short |
@@ -43,6 +44,7 @@ mod protect;
 mod remap;
 mod remote;
 mod reverse;
+mod seal;
 mod space;
 mod spare;
 #[cfg(test)]
@@ -64,5 +66,6 @@ pub use locked::{Filling, LockAll};
 pub use map::{MapRequest, MapSource, Placement};
 pub use protect::Reach;
 pub use remap::{Leave, Move};
+pub use seal::PageState;
 pub use space::Mm;
 pub use usage::{AreaInfo, Usage};

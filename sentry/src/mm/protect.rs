@@ -17,14 +17,35 @@ pub enum Reach {
     GrowsDown,
 }
 
+/// Whether what is sealed stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seals {
+    /// It does.
+    Heeded,
+    /// A tracer writes: for a moment it does not.
+    Passed,
+}
+
 impl Mm {
     /// Changes the permission of a range (mprotect(2)).
     ///
     /// # Errors
     /// `EINVAL` for a misaligned address, or with [`Reach::GrowsDown`] where no area grows; `ENOMEM` when part of the
     /// range is not mapped (what is before it has been changed), a limit is passed or there are too many areas; `EACCES`
-    /// when a shared mapping of a file not opened for writing is to become writable.
+    /// when a shared mapping of a file not opened for writing is to become writable, `EPERM` at what is sealed.
     pub fn protect(&self, addr: UserAddr, len: u64, perm: Perm, reach: Reach) -> Result<(), Errno> {
+        self.change_perm(addr, len, perm, reach, Seals::Heeded)
+    }
+
+    /// As [`Mm::protect`].
+    pub(super) fn change_perm(
+        &self,
+        addr: UserAddr,
+        len: u64,
+        perm: Perm,
+        reach: Reach,
+        seals: Seals,
+    ) -> Result<(), Errno> {
         let (mut from, to) = range_of(addr, len, Errno::ENOMEM)?;
         if from == to {
             return Ok(());
@@ -49,6 +70,10 @@ impl Mm {
             }
             if perm.contains(Perm::WRITE) && !area.flags.contains(AreaFlags::MAY_WRITE) {
                 result = Err(Errno::EACCES);
+                break;
+            }
+            if seals == Seals::Heeded && area.flags.contains(AreaFlags::SEALED) {
+                result = Err(Errno::EPERM);
                 break;
             }
             let part = area.end.min(to) - start.max(from);

@@ -33,7 +33,7 @@ impl Mm {
     ///
     /// # Errors
     /// `EINVAL` for misaligned or overlapping ranges and impossible combinations, `EFAULT` when the old range is not one
-    /// mapping, `ENOMEM` when there is no room or a limit is passed, `EAGAIN` when locked memory would pass its limit.
+    /// mapping, `EPERM` for what is sealed, `ENOMEM` when there is no room or a limit is passed, `EAGAIN` when locked memory would pass its limit.
     pub fn remap(
         &self,
         sleeper: &Sleeper,
@@ -99,6 +99,14 @@ impl Job<'_> {
             if to.get() < MIN_ADDRESS {
                 return Err(Errno::EPERM);
             }
+        }
+        let cut = self.from_end.min(self.from.saturating_add(self.new_len));
+        let sealed = match movement {
+            Move::To(to) => state.is_sealed(to.get(), to.get() + self.new_len),
+            Move::Never | Move::Anywhere => state.is_sealed(cut, self.from_end),
+        };
+        if area.flags.contains(AreaFlags::SEALED) || sealed {
+            return Err(Errno::EPERM);
         }
         let shrinks = old_len >= self.new_len && old_len > 0;
         if shrinks && !matches!(movement, Move::To(_)) && self.leave == Leave::Nothing {

@@ -3,7 +3,7 @@
 
 use super::area::{AreaFlags, Source};
 use super::leaf::is_sole;
-use super::protect::Reach;
+use super::protect::{Reach, Seals};
 use super::space::{Mm, State};
 use super::zero;
 use crate::abi::Errno;
@@ -65,9 +65,15 @@ impl Mm {
                 None => self.write_remote(sleeper, at, part)?,
                 Some(perm) => {
                     let page = at.page_down();
-                    self.protect(page, FRAME_SIZE as u64, perm | Perm::READ | Perm::WRITE, Reach::Range)?;
+                    self.change_perm(
+                        page,
+                        FRAME_SIZE as u64,
+                        perm | Perm::READ | Perm::WRITE,
+                        Reach::Range,
+                        Seals::Passed,
+                    )?;
                     let written = self.write_remote(sleeper, at, part);
-                    self.protect(page, FRAME_SIZE as u64, perm, Reach::Range)?;
+                    self.change_perm(page, FRAME_SIZE as u64, perm, Reach::Range, Seals::Passed)?;
                     written?;
                 }
             }

@@ -420,3 +420,51 @@ fn locked_memory_is_counted() {
         assert_eq!(mm.areas().len(), 1);
     });
 }
+
+#[test]
+fn what_is_sealed_stays() {
+    hosted::for_seeds(1, |sleeper: &Sleeper| {
+        let mm = Mm::new().unwrap();
+        let anonymous = |page, count, perm| request(page, count, perm, MapSource::Anonymous);
+        mm.map(sleeper, &anonymous(0, 8, RW)).unwrap();
+        let page = |count: u64| count * 4096;
+        assert_eq!(mm.seal(at(0), page(9)), Err(Errno::ENOMEM));
+        mm.seal(at(2), page(2)).unwrap();
+        assert_eq!(mm.unmap(sleeper, at(0), page(3)), Err(Errno::EPERM));
+        assert_eq!(mm.map(sleeper, &anonymous(3, 1, RW)), Err(Errno::EPERM));
+        assert_eq!(mm.protect(at(0), page(8), Perm::READ, Reach::Range), Err(Errno::EPERM));
+        assert_eq!(mm.perm_at(at(1)), Some(Perm::READ), "what is before the seal has changed");
+        assert_eq!(mm.perm_at(at(2)), Some(RW));
+        let moved = mm.remap(sleeper, at(2), page(1), page(1), Move::To(at(20)), Leave::Nothing);
+        assert_eq!(moved, Err(Errno::EPERM));
+        let over = mm.remap(sleeper, at(6), page(1), page(1), Move::To(at(3)), Leave::Nothing);
+        assert_eq!(over, Err(Errno::EPERM));
+        mm.unmap(sleeper, at(0), page(2)).unwrap();
+        mm.unmap(sleeper, at(4), page(4)).unwrap();
+        let child = mm.fork(sleeper).unwrap();
+        assert_eq!(child.unmap(sleeper, at(2), page(1)), Err(Errno::EPERM));
+    });
+}
+
+#[test]
+fn reaping_leaves_shared_memory() {
+    hosted::for_seeds(1, |sleeper: &Sleeper| {
+        let mm = Mm::new().unwrap();
+        let shared = Mapping::memory();
+        shared.resize(4096);
+        mm.map(sleeper, &request(0, 2, RW, MapSource::Anonymous)).unwrap();
+        mm.map(sleeper, &request(2, 1, RW, MapSource::Shared { mapping: shared, first: 0, file: None }))
+            .unwrap();
+        for page in 0..3 {
+            mm.write_remote(sleeper, at(page), b"x").unwrap();
+        }
+        assert_eq!(mm.page_state(at(0)), PageState::Present);
+        mm.reap(sleeper);
+        let mut read = [9; 1];
+        mm.read_remote(sleeper, at(0), &mut read);
+        assert_eq!(read, [0]);
+        mm.read_remote(sleeper, at(2), &mut read);
+        assert_eq!(read, *b"x");
+        assert_eq!(mm.page_state(at(9)), PageState::NotMapped);
+    });
+}

@@ -2,6 +2,7 @@
 
 mod creds;
 pub mod exec;
+pub mod keys;
 pub mod seccomp;
 pub mod user_ns;
 

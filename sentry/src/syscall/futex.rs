@@ -137,7 +137,12 @@ fn has_owner(cx: &Cx<'_>, at: UserAddr) -> Result<(), Errno> {
 }
 
 /// The deadline in monotonic time; `absolute` times are of `clock`.
-fn deadline(cx: &Cx<'_>, timeout: u64, clock: SystemClock, absolute: bool) -> Result<Option<u64>, Errno> {
+pub(super) fn deadline(
+    cx: &Cx<'_>,
+    timeout: u64,
+    clock: SystemClock,
+    absolute: bool,
+) -> Result<Option<u64>, Errno> {
     let Some(timeout) = UserPtr::<Timespec>::new(UserAddr::new(timeout)).non_null() else { return Ok(None) };
     let time_ns = cx.user().read(timeout)?.to_ns()?;
     Ok(Some(if absolute {
@@ -147,7 +152,7 @@ fn deadline(cx: &Cx<'_>, timeout: u64, clock: SystemClock, absolute: bool) -> Re
     }))
 }
 
-fn wait(cx: &Cx<'_>, futexes: &[Expected], deadline_ns: Option<u64>) -> SysResult {
+pub(super) fn wait(cx: &Cx<'_>, futexes: &[Expected], deadline_ns: Option<u64>) -> SysResult {
     if futexes.iter().any(|futex| futex.bitset == 0) {
         return Err(Errno::EINVAL.into());
     }
@@ -157,11 +162,11 @@ fn wait(cx: &Cx<'_>, futexes: &[Expected], deadline_ns: Option<u64>) -> SysResul
 /// `struct futex_waitv`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-struct WaitV {
-    value: u64,
-    at: u64,
-    flags: u32,
-    reserved: u32,
+pub(super) struct WaitV {
+    pub(super) value: u64,
+    pub(super) at: u64,
+    pub(super) flags: u32,
+    pub(super) reserved: u32,
 }
 
 fn futex_waitv(

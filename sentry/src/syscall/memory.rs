@@ -60,6 +60,7 @@ pub const ROWS: &[Row] = &[
     ),
     row!(330, "pkey_alloc", 2, pkey_alloc, Restart::Never, Support::Partial("there are no keys: ENOSPC")),
     row!(440, "process_madvise", 5, process_madvise, Restart::Never, Support::Full),
+    row!(462, "mseal", 3, mseal, Restart::Never, Support::Full),
     row!(331, "pkey_free", 1, pkey_free, Restart::Never, Support::Partial("there are no keys: EINVAL")),
 ];
 
@@ -253,6 +254,14 @@ fn mprotect(cx: &mut Cx<'_>, addr: UserAddr, len: u64, prot: u32) -> SysResult {
     }
     let reach = if grows == 0 { Reach::Range } else { Reach::GrowsDown };
     cx.mm.protect(addr, len, perm(prot), reach)?;
+    Ok(0)
+}
+
+fn mseal(cx: &mut Cx<'_>, addr: UserAddr, len: u64, flags: u64) -> SysResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    cx.mm.seal(addr, len)?;
     Ok(0)
 }
 

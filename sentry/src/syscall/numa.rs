@@ -1,11 +1,12 @@
-//! Memory policy: get_mempolicy, set_mempolicy, mbind, migrate_pages. The machine has one node, number 0.
+//! Memory policy: get_mempolicy, set_mempolicy, set_mempolicy_home_node, mbind, migrate_pages, move_pages. The machine has one node, number 0.
 
 use super::row::{Restart, Row, Support, row};
 use super::{Cx, SysResult};
 use crate::abi::Errno;
-use crate::mm::{Advice, AreaFlags};
+use crate::mm::{Advice, AreaFlags, Mm, PageState};
 use crate::security::Capability;
 use crate::user::{UserAddr, UserPtr};
+use alloc::sync::Arc;
 use bitflags::bitflags;
 use core::sync::atomic::Ordering;
 
@@ -14,6 +15,8 @@ pub const ROWS: &[Row] = &[
     row!(237, "mbind", 6, mbind, Restart::Never, Support::Partial(ONE_NODE)),
     row!(238, "set_mempolicy", 3, set_mempolicy, Restart::Never, Support::Partial(ONE_NODE)),
     row!(239, "get_mempolicy", 5, get_mempolicy, Restart::Never, Support::Full),
+    row!(279, "move_pages", 6, move_pages, Restart::Never, Support::Partial("one node: nothing moves")),
+    row!(450, "set_mempolicy_home_node", 4, set_home_node, Restart::Never, Support::Partial(ONE_NODE)),
     row!(256, "migrate_pages", 4, migrate_pages, Restart::Never, Support::Partial("one node: nothing moves")),
 ];
 
@@ -214,5 +217,89 @@ fn migrate_pages(cx: &mut Cx<'_>, pid: u32, bits: u64, from: UserPtr<u64>, to: U
     }
     read_nodes(cx, from, bits)?;
     read_nodes(cx, to, bits)?;
+    Ok(0)
+}
+
+/// The node that pages of a range come from first. There is one, and areas of other policies than `MPOL_BIND` and
+/// `MPOL_PREFERRED_MANY` take none.
+fn set_home_node(cx: &mut Cx<'_>, addr: UserAddr, len: u64, node: u64, flags: u64) -> SysResult {
+    const PREFERRED_MANY: u32 = 5;
+    if !addr.is_page_aligned() || flags != 0 || node != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let len = len.wrapping_add(4095) & !0xfff;
+    let end = addr.get().checked_add(len).ok_or(Errno::EINVAL)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let mut result = Err(Errno::ENOENT.into());
+    for flags in cx.mm.flags_in(addr.get(), end) {
+        let policy = Policy::from_bits_truncate((flags & AreaFlags::POLICY).bits() >> AREA_SHIFT);
+        match policy.mode() {
+            _ if policy.is_empty() => {}
+            BIND | PREFERRED_MANY => result = Ok(0),
+            _ => return Err(Errno::EOPNOTSUPP.into()),
+        }
+    }
+    result
+}
+
+/// The address space whose pages are to be moved or looked at.
+fn space_of(cx: &Cx<'_>, pid: u32) -> Result<Arc<Mm>, Errno> {
+    if pid == 0 {
+        return Ok(cx.mm.clone());
+    }
+    let container = cx.task.container();
+    let Some(task) = container.task(pid) else {
+        // It has ended, and its memory is gone already.
+        return Err(if container.process(pid).is_some() { Errno::EINVAL } else { Errno::ESRCH });
+    };
+    if !super::remote::may_access(cx, &task) {
+        return Err(Errno::EPERM);
+    }
+    task.mm().ok_or(Errno::EINVAL)
+}
+
+/// Tells where pages are, or moves them: every page is where it is to be.
+fn move_pages(
+    cx: &mut Cx<'_>,
+    pid: u32,
+    count: u64,
+    pages: UserPtr<u64>,
+    nodes: UserPtr<i32>,
+    status: UserPtr<i32>,
+    flags: u32,
+) -> SysResult {
+    const MOVE: u32 = 2;
+    const MOVE_ALL: u32 = 4;
+    if flags & !(MOVE | MOVE_ALL) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & MOVE_ALL != 0 && !cx.task.creds().has(Capability::SysNice) {
+        return Err(Errno::EPERM.into());
+    }
+    let mm = space_of(cx, pid)?;
+    for index in 0..count {
+        let at = usize::try_from(index).map_err(|_| Errno::EFAULT)?;
+        let page = UserAddr::new(cx.user().read(pages.element(at)?)?);
+        if let Some(nodes) = nodes.non_null() {
+            let node = cx.user().read(nodes.element(at)?)?;
+            if node != 0 {
+                return Err(Errno::ENODEV.into());
+            }
+        }
+        let found = match mm.page_state(page) {
+            PageState::Present => 0,
+            PageState::Absent => -Errno::ENOENT.number(),
+            PageState::NotMapped | PageState::Zero => -Errno::EFAULT.number(),
+        };
+        cx.user().write(status.element(at)?, &found)?;
+        if index % 1024 == 1023 {
+            cx.sleeper.resched_point();
+            if cx.task.process().state().is_ending() {
+                return Err(Errno::EINTR.into());
+            }
+        }
+    }
     Ok(0)
 }

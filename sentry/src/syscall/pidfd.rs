@@ -32,6 +32,7 @@ pub const ROWS: &[Row] = &[
     row!(424, "pidfd_send_signal", 4, pidfd_send_signal, Never, Full),
     row!(434, "pidfd_open", 2, pidfd_open, Never, Full),
     row!(438, "pidfd_getfd", 3, pidfd_getfd, Never, Full),
+    row!(448, "process_mrelease", 2, process_mrelease, Never, Full),
 ];
 
 fn pidfd_open(cx: &mut Cx<'_>, pid: i32, flags: u32) -> SysResult {
@@ -97,6 +98,30 @@ fn pidfd_getfd(cx: &mut Cx<'_>, fd: Fd, target: Fd, flags: u32) -> SysResult {
     }
     let found = task.files().get(target)?;
     descriptor::number(descriptor::install_file(cx, found, CLOEXEC)?)
+}
+
+/// Gives memory of a process back that is ending, before it has ended.
+fn process_mrelease(cx: &mut Cx<'_>, fd: Fd, flags: u32) -> SysResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = descriptor::file(cx, fd)?;
+    let process = PidFd::process_of(&file)?;
+    let mm = process.threads().iter().find_map(|task| task.mm()).ok_or(Errno::ESRCH)?;
+    // All who use the memory must be ending: vfork(2) and clone(2) may have given it to others.
+    let uses = |other: &Arc<Process>| {
+        other.threads().iter().any(|task| task.mm().is_some_and(|used| Arc::ptr_eq(&used, &mm)))
+    };
+    let ends = |process: &Process| {
+        let state = process.state();
+        state.exiting.is_some()
+    };
+    let stays = |other: &Arc<Process>| !ends(other) && uses(other);
+    if !ends(process) || cx.task.container().processes().iter().any(stays) {
+        return Err(Errno::EINVAL.into());
+    }
+    mm.reap(cx.sleeper);
+    Ok(0)
 }
 
 fn kcmp(cx: &mut Cx<'_>, first: i32, second: i32, kind: u32, a: u64, b: u64) -> SysResult {

@@ -100,6 +100,7 @@ fn lstat(cx: &mut Cx<'_>, path: UserAddr, to: UserPtr<Stat>) -> SysResult {
 const STATX_BASIC: u32 = 0x7ff;
 const STATX_BTIME: u32 = 0x800;
 const STATX_MNT_ID: u32 = 0x1000;
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 const STATX_RESERVED: u32 = 1 << 31;
 const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
 
@@ -107,7 +108,7 @@ fn low(number: u64) -> u32 {
     u32::try_from(number & 0xffff_ffff).unwrap_or(0)
 }
 
-fn wire_statx(attr: &Attr, target: &Target) -> Statx {
+fn wire_statx(attr: &Attr, target: &Target, asked: u32) -> Statx {
     let time = |time: TimeSpec| StatxTimestamp { sec: time.sec, nsec: time.nsec, reserved: 0 };
     let (rdev, dev) = (device_parts(attr.rdev), device_parts(attr.dev));
     let has_birth = attr.btime != TimeSpec::default();
@@ -134,6 +135,10 @@ fn wire_statx(attr: &Attr, target: &Target) -> Statx {
     };
     if let Target::Place(path) = target {
         wire.mnt_id = u64::from(path.mount.id);
+        if asked & STATX_MNT_ID_UNIQUE != 0 {
+            wire.mnt_id = super::mount_query::unique_id(&path.mount);
+            wire.mask ^= STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
+        }
         if Arc::ptr_eq(&path.dentry, &path.mount.root) {
             wire.attributes |= STATX_ATTR_MOUNT_ROOT;
         }
@@ -150,7 +155,7 @@ fn statx(cx: &mut Cx<'_>, dir: Fd, path: UserAddr, flags: u32, mask: u32, to: Us
     let scope = Scope::new(cx);
     let target = scope.find_target(cx, dir, &path, flags, Empty::by(flags))?;
     let attr = target.attr(&scope.cx(cx))?;
-    cx.user().write(to, &wire_statx(&named(cx, attr), &target))?;
+    cx.user().write(to, &wire_statx(&named(cx, attr), &target, mask))?;
     Ok(0)
 }
 

@@ -255,6 +255,13 @@ fn inherit(parent: &Task, child: &Task, keeps_alt_stack: bool) {
     signals.blocked = blocked;
     signals.alt_stack = alt_stack.filter(|_| keeps_alt_stack);
     drop(signals);
+    let rings = if Arc::ptr_eq(parent.process(), child.process()) {
+        parent.keyrings.lock().of_thread(&child.creds())
+    } else {
+        parent.keyrings.lock().of_child()
+    };
+    let none = core::mem::replace(&mut *child.keyrings.lock(), rings);
+    drop(none);
     child.set_seccomp(parent.seccomp());
     let (schedule, nice) = parent.schedule.lock().inherited(parent.nice.load(Ordering::Relaxed));
     *child.schedule.lock() = schedule;

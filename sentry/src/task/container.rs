@@ -7,6 +7,7 @@ use crate::abi::Errno;
 use crate::ipc::IpcNamespace;
 use crate::mm::Budget;
 use crate::net::NetStack;
+use crate::security::keys::KeyStore;
 use crate::signal::SigInfo;
 use crate::syscall::names::{COUNT, NAMES};
 use alloc::boxed::Box;
@@ -70,6 +71,8 @@ pub struct Container {
     pub budget: Arc<Budget>,
     /// System V objects and message queues.
     pub ipc: Arc<IpcNamespace>,
+    /// Keys of its processes.
+    pub keys: Arc<KeyStore>,
     load: super::load::LoadAverage,
     /// Its network namespace, which all containers of a pod share.
     pub net: Arc<dyn NetStack>,
@@ -104,6 +107,7 @@ impl Container {
             tree: SpinLock::new(tree::LEVEL, Tree::default()),
             strace: AtomicBool::new(false),
             ipc,
+            keys: KeyStore::new(budget.clone()),
             load: super::load::LoadAverage::new(),
             budget,
             net,

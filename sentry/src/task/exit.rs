@@ -24,6 +24,7 @@ pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &
     mm.leave(sleeper);
     task.complete_handover();
     task.leave_undo_list();
+    task.keyrings.lock().leave();
     drop(task.set_files(FdTable::new()));
     drop(files);
 

@@ -16,6 +16,7 @@ use crate::ipc::sysv::undo::UndoList;
 use crate::mm::Mm;
 use crate::platform::{self, KernelThread};
 use crate::security::Creds;
+use crate::security::keys::Rings;
 use crate::security::seccomp::Seccomp;
 use crate::signal::TaskSignals;
 use crate::user::UserAddr;
@@ -107,6 +108,8 @@ pub struct Task {
     waker: Once<Waker>,
     name: SpinLock<[u8; 16]>,
     creds: Shared<Arc<Creds>>,
+    /// Its keyrings.
+    pub keyrings: SpinLock<Rings>,
     mm: Shared<Option<Arc<Mm>>>,
     files: Shared<Arc<FdTable>>,
     fs: Shared<Arc<FsContext>>,
@@ -167,6 +170,7 @@ impl Task {
     pub(super) fn new(tid: u32, process: Arc<Process>, name: [u8; 16], parts: Parts) -> Self {
         let Parts { creds, mm, files, fs, namespaces } = parts;
         Self {
+            keyrings: SpinLock::new(PART_LEVEL, Rings::new(process.container.keys.clone())),
             exit_request: ExitRequest::new(),
             work: AtomicU32::new(0),
             tid: AtomicU32::new(tid),
@@ -337,7 +341,11 @@ impl Task {
 
     /// Replaces the credentials; only the task itself does.
     pub fn set_creds(&self, creds: Creds) {
-        drop(self.creds.replace(Arc::new(creds)));
+        let new = Arc::new(creds);
+        let old = self.creds.replace(new.clone());
+        if (old.fsuid, old.fsgid) != (new.fsuid, new.fsgid) {
+            self.keyrings.lock().follow(&new);
+        }
     }
 
     /// Descriptors now; an empty table once the task has ended.

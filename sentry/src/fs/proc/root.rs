@@ -33,6 +33,7 @@ pub(super) fn node(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
     fixed.0.insert("mounts", PseudoLink::fixed(Meta::new(dev, 4, 0), "self/mounts"));
     fixed.0.insert("net", PseudoLink::fixed(Meta::new(dev, 5, 0), "self/net"));
     fixed.0.insert("sys", sysctl::node(source, dev));
+    fixed.0.extend(system::keys(source, dev));
     fixed.0.insert("sysvipc", system::sysvipc(source, dev));
     PseudoDir::node(Meta::new(dev, 1, 0o555), Root { dev, source: source.clone(), fixed })
 }

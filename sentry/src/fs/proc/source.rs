@@ -28,6 +28,12 @@ pub trait ProcSource: Send + Sync {
     /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`.
     fn sysvipc(&self, name: &str) -> String;
 
+    /// Text of `/proc/keys` or `/proc/key-users`, as the thread `caller` sees it.
+    fn keys(&self, caller: u32, name: &str) -> String {
+        let _ = (caller, name);
+        String::new()
+    }
+
     /// Value of a file under `/proc/sys`, such as `kernel/hostname`, for those that are not fixed, as the thread `caller`
     /// sees it.
     fn sysctl(&self, caller: u32, name: &str) -> Option<String>;

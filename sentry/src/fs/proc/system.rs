@@ -51,6 +51,18 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
     (100..).zip(FILES).map(file).collect()
 }
 
+/// `/proc/keys` and `/proc/key-users` (keyrings(7)).
+pub(super) fn keys(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static str, Arc<Node>> {
+    let file = |ino, name: &'static str| {
+        let source = source.clone();
+        let contents = Text(move |cx: &FsCx<'_>| -> Result<Vec<u8>, Errno> {
+            Ok(source.keys(cx.caller.tid, name).into_bytes())
+        });
+        (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
+    };
+    BTreeMap::from([file(190, "keys"), file(191, "key-users")])
+}
+
 /// `/proc/sysvipc` (sysvipc(7)).
 pub(super) fn sysvipc(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
     let file = |ino, name: &'static str| {
