@@ -6,6 +6,9 @@ enum { THREAD = -1, PROCESS = -2, SESSION = -3, USER = -4, USER_SESSION = -5, GR
 enum { GET_ID, JOIN, UPDATE, REVOKE, CHOWN, SETPERM, DESCRIBE, CLEAR, LINK, UNLINK, SEARCH, READ, INSTANTIATE, NEGATE, SET_DEFAULT,
        TIMEOUT, ASSUME, SECURITY, TO_PARENT, REJECT, INSTANTIATE_IOV, INVALIDATE, PERSISTENT, RESTRICT = 29, MOVE, CAPABILITIES };
 
+/* After that a key that nobody has is gone. */
+#define COLLECTED_MS 400
+
 #define KEY(...) syscall(SYS_keyctl, __VA_ARGS__)
 #define REQUEST(type, name, info, ring) (int)syscall(SYS_request_key, type, name, info, ring)
 #define DATA(text) ((const char *)(text))
@@ -116,6 +119,7 @@ static void adding(void)
     HOLDS(ring > 0);
     describe(ring);
     HOLDS(ADD("keyring", "ring", NULL, SESSION) != ring);
+    sleep_ms(COLLECTED_MS);
     describe(ring);
 }
 
@@ -146,6 +150,7 @@ static void special(void)
              HOLDS(KEY(GET_ID, USER, 0) > 0); SHOW(KEY(GET_ID, thread, 0)); SHOW(KEY(GET_ID, process, 0)));
     int first = KEY(JOIN, NULL), second = KEY(JOIN, NULL);
     HOLDS(first != second && first != session);
+    sleep_ms(COLLECTED_MS);
     SHOW(KEY(GET_ID, session, 0));
     SHOW(KEY(GET_ID, first, 0));
     int named = KEY(JOIN, "some-session-of-mine");
@@ -210,6 +215,7 @@ static void linking(void)
     HOLDS(KEY(SEARCH, SESSION, "user", "k", 0) == other);
     SHOW(KEY(LINK, key, a));
     SHOW(links(a));
+    sleep_ms(COLLECTED_MS);
     show_key(other);
     SHOW(KEY(SEARCH, a, "user", "none", 0));
     SHOW(KEY(SEARCH, a, "nothing", "k", 0));
@@ -400,10 +406,11 @@ static void endings(void)
     SHOW(ADD("user", "in", "x", ring));
     SHOW(KEY(LINK, key, ring));
     SHOW(KEY(UNLINK, ring, SESSION));
+    sleep_ms(COLLECTED_MS);
     SHOW(KEY(GET_ID, ring, 0));
     key = ADD("user", "i", "x", SESSION);
     SHOW(KEY(INVALIDATE, key));
-    sleep_ms(200);
+    sleep_ms(COLLECTED_MS);
     show_key(key);
     describe(key);
     SHOW(REQUEST("user", "i", NULL, 0));
@@ -515,7 +522,7 @@ static void quotas(void)
              SHOW(syscall(SYS_add_key, "user", "k", large, (size_t)20000, SESSION));
              WORKS(syscall(SYS_add_key, "user", "k", large, (size_t)19000, SESSION));
              SHOW(syscall(SYS_add_key, "user", "l", large, (size_t)1000, SESSION));
-             WORKS(KEY(CLEAR, SESSION)); sleep_ms(300);
+             WORKS(KEY(CLEAR, SESSION)); sleep_ms(COLLECTED_MS);
              int made = 0; char name[16];
              do snprintf(name, sizeof name, "%d", made++); while (made < 500 && ADD("user", name, "x", SESSION) > 0);
              printf("  %s\n", errno_name(errno)); HOLDS(made > 190 && made <= 200); WORKS(ADD("user", "0", "y", SESSION));

@@ -7,7 +7,6 @@ use crate::abi::Errno;
 use crate::security::keys::{Need, Serial};
 use crate::security::user_ns::Kind as IdKind;
 use crate::user::UserAddr;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The family's rows.
@@ -193,7 +192,7 @@ fn give_session(cx: &Cx<'_>, serial: Serial) -> Result<bool, Errno> {
     let [task] = &*threads else { return Err(Errno::EPERM) };
     let (own, theirs) = (cx.task.creds(), task.creds());
     let session = task.keyrings.lock().session();
-    if Arc::ptr_eq(&own, &theirs) || session.is_some_and(|(theirs, _)| theirs == serial) {
+    if session.is_some_and(|(theirs, _)| theirs == serial) {
         return Ok(false);
     }
     let users = [theirs.uid, theirs.euid, theirs.suid];

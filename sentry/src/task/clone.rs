@@ -255,8 +255,9 @@ fn inherit(parent: &Task, child: &Task, keeps_alt_stack: bool) {
     signals.blocked = blocked;
     signals.alt_stack = alt_stack.filter(|_| keeps_alt_stack);
     drop(signals);
+    let creds = child.creds();
     let rings = if Arc::ptr_eq(parent.process(), child.process()) {
-        parent.keyrings.lock().of_thread(&child.creds())
+        parent.keyrings.lock().of_thread(&creds)
     } else {
         parent.keyrings.lock().of_child()
     };

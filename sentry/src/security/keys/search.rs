@@ -153,7 +153,7 @@ pub(super) fn check_cycle(table: &Table, ring: Serial, inner: Serial) -> Result<
         let Ok(key) = table.get(at) else { continue };
         for link in &key.links {
             let is_ring = table.get(*link).is_ok_and(|key| key.kind == Kind::Keyring);
-            if !is_ring || met.get(link).is_some_and(|met| *met >= depth + 1) {
+            if !is_ring || met.get(link).is_some_and(|met| *met > depth) {
                 continue;
             }
             if *link == ring {
