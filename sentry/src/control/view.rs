@@ -2,7 +2,7 @@
 
 use crate::abi::Errno;
 use crate::fs::block::{self, Disk};
-use crate::fs::proc::{CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
+use crate::fs::proc::{self, CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
 use crate::mm::{Budget, Mm};
@@ -11,9 +11,10 @@ use crate::net::inet::interface::{LOOPBACK, UP};
 use crate::platform;
 use crate::security::{Capability, Creds};
 use crate::signal::{Action, Signal};
-use crate::task::namespaces::{self, NamespaceFile};
+use crate::task::namespaces::{self, NamespaceFile, PidNamespace};
 use crate::task::pidfd::PidFd;
 use crate::task::{Container, Process, Task};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -35,14 +36,38 @@ struct Cpu {
 pub(super) struct View {
     container: Arc<Container>,
     budget: Arc<Budget>,
-    cpu: SpinLock<Cpu>,
+    cpu: Arc<SpinLock<Cpu>>,
     boot_id: [u8; 16],
+    /// Whose numbers are shown.
+    namespace: Arc<PidNamespace>,
 }
 
 impl View {
     pub(super) fn new(container: &Arc<Container>, budget: &Arc<Budget>) -> Arc<Self> {
-        let cpu = SpinLock::new(LEVEL, Cpu { quota_us: None, weight: 100 });
-        Arc::new(Self { container: container.clone(), budget: budget.clone(), cpu, boot_id: random_id() })
+        let cpu = Arc::new(SpinLock::new(LEVEL, Cpu { quota_us: None, weight: 100 }));
+        let view = Arc::new(Self {
+            container: container.clone(),
+            budget: budget.clone(),
+            cpu,
+            boot_id: random_id(),
+            namespace: container.namespaces.pid.clone(),
+        });
+        let weak = Arc::downgrade(&view);
+        container.procfs.set(Box::new(move |namespace| {
+            weak.upgrade().map(|view| proc::new(&view.within(namespace).proc_source()))
+        }));
+        view
+    }
+
+    /// The same for those in a pid namespace below.
+    fn within(&self, namespace: &Arc<PidNamespace>) -> Arc<Self> {
+        Arc::new(Self {
+            container: self.container.clone(),
+            budget: self.budget.clone(),
+            cpu: self.cpu.clone(),
+            boot_id: self.boot_id,
+            namespace: namespace.clone(),
+        })
     }
 
     /// Notes the CPU limits, to be shown.
@@ -110,16 +135,26 @@ impl View {
 
 impl ProcSource for View {
     fn pids(&self) -> Vec<u32> {
-        self.container.processes().iter().map(|process| process.pid()).collect()
+        let numbers =
+            self.container.processes().into_iter().map(|process| self.namespace.shown(process.pid()));
+        let mut seen: Vec<u32> = numbers.filter(|number| *number != 0).collect();
+        seen.sort_unstable();
+        seen
     }
 
     fn task(&self, pid: u32) -> Option<Arc<dyn ProcTask>> {
-        if let Some(process) = self.container.process(pid) {
-            let task = process.any_thread().or_else(|| self.container.task(pid));
-            return Some(Arc::new(Subject { task, process }));
+        let number = self.namespace.meant(pid);
+        let viewer = self.namespace.clone();
+        if let Some(process) = self.container.process(number) {
+            let task = process.any_thread().or_else(|| self.container.task(number));
+            return Some(Arc::new(Subject { task, process, viewer }));
         }
-        let task = self.container.task(pid)?;
-        Some(Arc::new(Subject { process: task.process().clone(), task: Some(task) }))
+        let task = self.container.task(number)?;
+        Some(Arc::new(Subject { process: task.process().clone(), task: Some(task), viewer }))
+    }
+
+    fn shown(&self, number: u32) -> u32 {
+        self.namespace.shown(number)
     }
 
     fn system(&self) -> SystemInfo {
@@ -273,7 +308,8 @@ impl CgroupSource for View {
     }
 
     fn threads(&self) -> Vec<u32> {
-        self.container.tree().tasks.keys().copied().collect()
+        let all: Vec<u32> = self.container.tree().tasks.keys().copied().collect();
+        all.into_iter().map(|tid| self.namespace.shown(tid)).filter(|tid| *tid != 0).collect()
     }
 
     fn cpus(&self) -> usize {
@@ -293,6 +329,20 @@ fn now_ns() -> u64 {
 struct Subject {
     process: Arc<Process>,
     task: Option<Arc<Task>>,
+    /// Whose numbers are shown.
+    viewer: Arc<PidNamespace>,
+}
+
+impl Subject {
+    /// Numbers of the process, the thread, the group and the session in namespaces below the viewer's, going inwards.
+    fn inner_numbers(&self, numbers: [u32; 4]) -> Vec<[u32; 4]> {
+        let innermost = Some(self.process.pid_namespace());
+        let chain = core::iter::successors(innermost, |at| at.above());
+        let below = chain.take_while(|at| !Arc::ptr_eq(at, &self.viewer));
+        let mut inner: Vec<[u32; 4]> = below.map(|at| numbers.map(|number| at.shown(number))).collect();
+        inner.reverse();
+        inner
+    }
 }
 
 impl ProcTask for Subject {
@@ -354,14 +404,17 @@ impl ProcTask for Subject {
         } else {
             'S'
         };
+        let tid = task.map_or(process.pid(), |task| task.tid());
+        let shown = |number| self.viewer.shown(number);
         TaskInfo {
-            tid: task.map_or(process.pid(), |task| task.tid()),
-            pid: process.pid(),
-            ppid: process.parent(),
-            pgid,
-            sid,
+            tid: shown(tid),
+            pid: shown(process.pid()),
+            ppid: shown(process.parent()),
+            pgid: shown(pgid),
+            sid: shown(sid),
+            inner: self.inner_numbers([process.pid(), tid, pgid, sid]),
             tty: terminal.as_ref().map_or(0, |(terminal, _)| terminal.attr().rdev),
-            tty_pgid: terminal.map_or(-1, |(_, group)| group.cast_signed()),
+            tty_pgid: terminal.map_or(-1, |(_, group)| shown(group).cast_signed()),
             name: name.get(..end).unwrap_or_default().to_vec(),
             state,
             user_ns: usage.user_ns,
@@ -373,7 +426,7 @@ impl ProcTask for Subject {
             nice,
             scheduling: (schedule.shown_priority(nice), schedule.priority, schedule.policy.number()),
             cpus: schedule.cpus,
-            tracer: task.map_or(0, |task| task.tracer()),
+            tracer: task.map_or(0, |task| shown(task.tracer())),
             seccomp: seccomp.mode(),
             seccomp_filters: seccomp.filters(),
             personality: task.map_or(0, |task| task.personality.load(Ordering::Relaxed)),
@@ -389,8 +442,13 @@ impl ProcTask for Subject {
         }
     }
 
+    fn is_of(&self, pid: u32) -> bool {
+        self.process.pid() == pid
+    }
+
     fn threads(&self) -> Vec<u32> {
-        let mut tids: Vec<u32> = self.process.threads().iter().map(|task| task.tid()).collect();
+        let threads = self.process.threads();
+        let mut tids: Vec<u32> = threads.iter().map(|task| self.viewer.shown(task.tid())).collect();
         tids.sort_unstable();
         tids
     }
@@ -417,7 +475,7 @@ impl ProcTask for Subject {
 
     fn may_be_seen(&self, cx: &FsCx<'_>) -> bool {
         let Some(task) = &self.task else { return false };
-        self.process.pid() == cx.caller.pid || crate::task::trace::may_access(cx.creds, task)
+        self.is_of(cx.caller.pid) || crate::task::trace::may_access(cx.creds, task)
     }
 
     fn namespace(&self, name: &str) -> Option<Arc<OpenFile>> {

@@ -44,7 +44,9 @@ fn become_only_thread(task: &Arc<Task>, sleeper: &Sleeper) -> Result<(), Failure
         if let Some(traced) = tree.traced.remove(&task.tid()) {
             tree.traced.insert(process.pid(), traced);
         }
+        let former = task.tid();
         task.set_tid(process.pid());
+        tree.settle(former);
         process.container.uncharge_pid();
     }
     let mut state = process.state();
@@ -72,7 +74,7 @@ fn tell_tracer(cx: &mut Cx<'_>, former: u32) {
 pub fn replace(cx: &mut Cx<'_>, loaded: Loaded) -> Result<(), Failure> {
     let task = cx.task;
     let process = task.process();
-    let former = task.tid();
+    let former = trace::shown(task, task.tid());
     become_only_thread(task, cx.sleeper)?;
 
     // Memory and who waits for it.

@@ -1,7 +1,7 @@
 //! Sending signals.
 
 use super::action::Action;
-use super::info::SigInfo;
+use super::info::{Origin, SigInfo};
 use super::number::{DefaultAction, SigSet, Signal};
 use super::stop;
 use crate::abi::Errno;
@@ -11,10 +11,10 @@ use alloc::sync::Arc;
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// A process of the container, or the kernel on behalf of one.
+    /// A process of the receiver's pid namespace or of one below it, or the kernel on behalf of one.
     Inside,
-    /// The host: SIGKILL and SIGSTOP reach init too.
-    Host,
+    /// The host, or a process that the receiver does not see: SIGKILL and SIGSTOP reach init too.
+    Outside,
 }
 
 /// Sends a signal to any thread of a process. To a zombie it is lost.
@@ -22,6 +22,7 @@ pub enum From {
 /// # Errors
 /// `EAGAIN` when the queue of real-time signals is full.
 pub fn send_to_process(process: &Arc<Process>, info: SigInfo, from: From) -> Result<(), Errno> {
+    let (info, from) = as_seen_by(process, info, from);
     let action = process.handlers.get().get(info.signal);
     let limit = process.limits.soft_usize(Resource::Sigpending);
     let mut state = process.state();
@@ -67,6 +68,7 @@ fn queue_shared(
 pub fn send_to_task(task: &Task, info: SigInfo, from: From) -> Result<(), Errno> {
     let signal = info.signal;
     let process = task.process();
+    let (info, from) = as_seen_by(process, info, from);
     let action = process.handlers.get().get(signal);
     let limit = process.limits.soft_usize(Resource::Sigpending);
     let mut state = process.state();
@@ -89,10 +91,30 @@ pub fn send_to_task(task: &Task, info: SigInfo, from: From) -> Result<(), Errno>
     Ok(())
 }
 
+/// What the receiver is told: numbers of processes are those of its own pid namespace.
+fn as_seen_by(receiver: &Process, info: SigInfo, from: From) -> (SigInfo, From) {
+    let namespace = receiver.pid_namespace();
+    if namespace.is_outermost() {
+        return (info, from);
+    }
+    match info.origin {
+        Origin::Process { pid, uid, value } => {
+            let seen = namespace.shown(pid);
+            let from = if pid != 0 && seen == 0 { From::Outside } else { from };
+            (SigInfo { origin: Origin::Process { pid: seen, uid, value }, ..info }, from)
+        }
+        Origin::Child { pid, uid, status, user_ticks, system_ticks } => {
+            let pid = namespace.shown(pid);
+            (SigInfo { origin: Origin::Child { pid, uid, status, user_ticks, system_ticks }, ..info }, from)
+        }
+        _ => (info, from),
+    }
+}
+
 /// Whether the signal is dropped instead of queued.
 fn is_ignored(process: &Process, action: &Action, signal: Signal, from: From) -> bool {
     let protected = process.is_init() && action.handler == Action::DEFAULT;
-    let reaches_init = from == From::Host && SigSet::UNBLOCKABLE.has(signal);
+    let reaches_init = from == From::Outside && SigSet::UNBLOCKABLE.has(signal);
     action.ignores(signal)
         || (protected && !reaches_init && signal.default_action() != DefaultAction::Continue)
 }

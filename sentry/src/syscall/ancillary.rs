@@ -87,16 +87,14 @@ fn check_in_flight(cx: &Cx<'_>, message: &Outgoing) -> Result<(), Errno> {
 /// Whether the caller may say that it is `claimed`.
 fn check(cx: &Cx<'_>, claimed: Ucred) -> Result<Ucred, Errno> {
     let creds = cx.task.creds();
-    let pid = claimed.pid == cx.task.pid() || creds.has(Capability::SysAdmin);
+    let pid = cx.task.meant(claimed.pid) == cx.task.pid() || creds.has(Capability::SysAdmin);
     let uid = [creds.uid, creds.euid, creds.suid].contains(&claimed.uid) || creds.has(Capability::Setuid);
     let gid = [creds.gid, creds.egid, creds.sgid].contains(&claimed.gid) || creds.has(Capability::Setgid);
     if !(pid && uid && gid) {
         return Err(Errno::EPERM);
     }
-    if cx.task.container().process(claimed.pid).is_none() {
-        return Err(Errno::ESRCH);
-    }
-    Ok(claimed)
+    let process = cx.task.find_process(claimed.pid).ok_or(Errno::ESRCH)?;
+    Ok(Ucred { pid: process.pid(), ..claimed })
 }
 
 fn header(total: usize, level: i32, kind: i32) -> Vec<u8> {
@@ -138,7 +136,8 @@ pub(super) fn write(
     if let Some(creds) = incoming.creds {
         if room >= HEADER + 12 {
             control.extend_from_slice(&header(HEADER + 12, SOL_SOCKET, SCM_CREDENTIALS));
-            control.extend_from_slice(&creds.to_bytes());
+            let seen = Ucred { pid: cx.task.shown(creds.pid), ..creds };
+            control.extend_from_slice(&seen.to_bytes());
             control.resize(control.len().next_multiple_of(8).min(room), 0);
         } else {
             cut = true;

@@ -343,7 +343,7 @@ fn capget(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -
     let pid = u32::try_from(found.pid).map_err(|_| Errno::EINVAL)?;
     let creds = match pid {
         0 => cx.task.creds(),
-        pid => cx.task.container().task(pid).ok_or(Errno::ESRCH)?.creds(),
+        pid => cx.task.find_task(pid).ok_or(Errno::ESRCH)?.creds(),
     };
     if data.is_null() {
         return Ok(0);
@@ -359,7 +359,7 @@ fn capget(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -
 
 fn capset(cx: &mut Cx<'_>, header: UserPtr<CapHeader>, data: UserPtr<CapData>) -> SysResult {
     let (found, count) = cap_header(cx, header)?;
-    if found.pid != 0 && u32::try_from(found.pid).ok() != Some(cx.task.tid()) {
+    if found.pid != 0 && u32::try_from(found.pid).ok() != Some(cx.task.shown(cx.task.tid())) {
         return Err(Errno::EPERM.into());
     }
     let [mut effective, mut permitted, mut inheritable] = [0u64; 3];

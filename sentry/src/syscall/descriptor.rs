@@ -84,7 +84,7 @@ pub(super) fn temporary_mask(cx: &Cx<'_>, mask: UserPtr<u64>, size: usize) -> Re
 pub(super) fn cpu_time_ns(cx: &Cx<'_>, clock: CpuClock) -> Result<u64, Errno> {
     let number = |id: i32, own: u32| match u32::try_from(id) {
         Ok(0) => Ok(own),
-        other => other.map_err(|_| Errno::EINVAL),
+        other => other.map(|id| cx.task.meant(id)).map_err(|_| Errno::EINVAL),
     };
     let container = cx.task.container();
     let usage = match clock {

@@ -142,7 +142,7 @@ fn fcntl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
             set_lock(cx, &file, command, UserPtr::new(UserAddr::new(argument)))
         }
         F_SETOWN => owner::set_own(cx, &file, low.cast_signed()),
-        F_GETOWN => owner::get_own(&file),
+        F_GETOWN => owner::get_own(cx, &file),
         F_SETOWN_EX => owner::set_own_ex(cx, &file, argument),
         F_GETOWN_EX => owner::get_own_ex(cx, &file, argument),
         F_SETSIG => {
@@ -186,7 +186,7 @@ fn notify(cx: &Cx<'_>, file: &Arc<OpenFile>, fd: Fd, interest: u32) -> SysResult
     }
     directory::ask(file, table, fd.0, interest)?;
     if file.async_io.owner().1 == 0 {
-        let pid = i32::try_from(cx.task.pid()).map_err(|_| Errno::ESRCH)?;
+        let pid = i32::try_from(cx.task.shown(cx.task.pid())).map_err(|_| Errno::ESRCH)?;
         owner::set_own(cx, file, pid)?;
     }
     Ok(0)
@@ -268,7 +268,7 @@ fn get_lock(cx: &Cx<'_>, file: &Arc<OpenFile>, command: u32, at: UserPtr<Flock>)
                 whence: 0,
                 start: conflict.start.cast_signed(),
                 len: end.cast_signed(),
-                pid: conflict.pid,
+                pid: u32::try_from(conflict.pid).map_or(-1, |pid| cx.task.shown(pid).cast_signed()),
                 ..flock
             };
         }

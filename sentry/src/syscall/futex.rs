@@ -95,7 +95,7 @@ fn futex_call(
             let patience = if try_only { Patience::Try } else { Patience::Wait };
             let key = Key::new(&user, at, scope)?;
             has_owner(cx, at)?;
-            pi::lock(&user, &cx.waiter(), (at, key), cx.task.tid(), patience, deadline_ns)?;
+            pi::lock(&user, &cx.waiter(), (at, key), own_number(cx), patience, deadline_ns)?;
             0
         }
         WAIT_REQUEUE_PI => {
@@ -105,7 +105,7 @@ fn futex_call(
             if key == target {
                 return Err(Errno::EINVAL.into());
             }
-            pi::wait_requeue(&user, &cx.waiter(), (at, key, value), target, cx.task.tid(), deadline_ns)?;
+            pi::wait_requeue(&user, &cx.waiter(), (at, key, value), target, own_number(cx), deadline_ns)?;
             0
         }
         CMP_REQUEUE_PI => {
@@ -121,18 +121,23 @@ fn futex_call(
         }
         UNLOCK_PI => {
             let key = Key::new(&user, at, scope)?;
-            pi::unlock(&user, at, key, cx.task.tid())?;
+            pi::unlock(&user, at, key, own_number(cx))?;
             0
         }
         _ => return Err(Errno::ENOSYS.into()),
     })
 }
 
+/// The caller's number, as it is in the words of locks.
+fn own_number(cx: &Cx<'_>) -> u32 {
+    cx.task.shown(cx.task.tid())
+}
+
 /// A lock that is taken must have an owner that is there.
 fn has_owner(cx: &Cx<'_>, at: UserAddr) -> Result<(), Errno> {
     let word = cx.user().read(UserPtr::<u32>::new(at))?;
     let owner = word & pi::TID_MASK;
-    let gone = owner != 0 && owner != cx.task.tid() && cx.task.container().task(owner).is_none();
+    let gone = owner != 0 && cx.task.find_task(owner).is_none();
     if gone { Err(Errno::ESRCH) } else { Ok(()) }
 }
 
@@ -218,7 +223,7 @@ fn get_robust_list(cx: &mut Cx<'_>, tid: i32, head: UserPtr<u64>, size: UserPtr<
     let tid = u32::try_from(tid).map_err(|_| Errno::ESRCH)?;
     let task = match tid {
         0 => cx.task.clone(),
-        _ => cx.task.container().task(tid).ok_or(Errno::ESRCH)?,
+        _ => cx.task.find_task(tid).ok_or(Errno::ESRCH)?,
     };
     if task.creds().uid != cx.task.creds().uid && !cx.task.creds().has(Capability::SysPtrace) {
         return Err(Errno::EPERM.into());

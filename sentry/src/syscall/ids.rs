@@ -17,15 +17,15 @@ pub const ROWS: &[Row] = &[
 ];
 
 fn getpid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.pid() as usize)
+    Ok(cx.task.shown(cx.task.pid()) as usize)
 }
 
 fn gettid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.tid() as usize)
+    Ok(cx.task.shown(cx.task.tid()) as usize)
 }
 
 fn getppid(cx: &mut Cx<'_>) -> SysResult {
-    Ok(cx.task.process().parent() as usize)
+    Ok(cx.task.shown(cx.task.process().parent()) as usize)
 }
 
 fn getpgrp(cx: &mut Cx<'_>) -> SysResult {
@@ -34,10 +34,12 @@ fn getpgrp(cx: &mut Cx<'_>) -> SysResult {
 
 /// Group and session of a process, 0 for the caller's.
 fn place(cx: &Cx<'_>, pid: u32) -> Result<(u32, u32), Errno> {
+    let number = if pid == 0 { cx.task.pid() } else { cx.task.meant(pid) };
     let tree = cx.task.container().tree();
     // The number of any thread will do.
-    let pid = if pid == 0 { cx.task.pid() } else { tree.tasks.get(&pid).map_or(pid, |task| task.pid()) };
-    tree.group_and_session(pid).ok_or(Errno::ESRCH)
+    let pid = tree.tasks.get(&number).map_or(number, |task| task.pid());
+    let (group, session) = tree.group_and_session(pid).ok_or(Errno::ESRCH)?;
+    Ok((cx.task.shown(group), cx.task.shown(session)))
 }
 
 fn getpgid(cx: &mut Cx<'_>, pid: u32) -> SysResult {
@@ -50,15 +52,11 @@ fn getsid(cx: &mut Cx<'_>, pid: u32) -> SysResult {
 
 fn setpgid(cx: &mut Cx<'_>, pid: i32, group: i32) -> SysResult {
     let own = cx.task.pid();
-    let number = |given: i32, default: u32| match u32::try_from(given) {
-        Ok(0) => Ok(default),
-        Ok(number) => Ok(number),
-        Err(_) => Err(Errno::EINVAL),
-    };
+    let number = |given: i32| u32::try_from(given).ok().map(|given| cx.task.meant(given));
     // A negative process becomes its own group, and that is looked at first.
     let group_given = u32::try_from(if group == 0 { pid } else { group }).map_err(|_| Errno::EINVAL)?;
-    let pid = number(pid, own).map_err(|_| Errno::ESRCH)?;
-    let group = if group_given == 0 { pid } else { group_given };
+    let pid = if pid == 0 { own } else { number(pid).ok_or(Errno::ESRCH)? };
+    let group = if group_given == 0 { pid } else { cx.task.meant(group_given) };
     let mut tree = cx.task.container().tree();
     let member = tree.members.get(&pid).ok_or(Errno::ESRCH)?;
     let (_, own_session) = tree.group_and_session(own).ok_or(Errno::ESRCH)?;
@@ -91,5 +89,5 @@ fn setsid(cx: &mut Cx<'_>) -> SysResult {
         return Err(Errno::EPERM.into());
     }
     tree.new_session(pid);
-    Ok(pid as usize)
+    Ok(cx.task.shown(pid) as usize)
 }

@@ -3,8 +3,8 @@
 use super::descriptor;
 use super::place::Scope;
 use super::row::{Restart, Row, Support, row};
-use super::terminal;
 use super::{Cx, Fd, SysResult};
+use super::{namespaces, terminal};
 use crate::abi::Errno;
 use crate::abi::file::{FASYNC, O_NONBLOCK};
 use crate::fs::block::{self, Opened};
@@ -58,6 +58,9 @@ fn ioctl(cx: &mut Cx<'_>, fd: Fd, command: u32, argument: u64) -> SysResult {
     match file.body() {
         FileBody::Stream(stream, _) => {
             if let Some(result) = terminal::ioctl(cx, &file, stream, command, argument) {
+                return result;
+            }
+            if let Some(result) = namespaces::ioctl(cx, stream, command) {
                 return result;
             }
             let context = IoctlCx { user: cx.user(), waiter: cx.waiter(), caller: descriptor::caller(cx) };

@@ -102,10 +102,10 @@ fn prlimit64(
 /// The process to read or change: the caller's own, or one with the caller's ids.
 fn target(cx: &Cx<'_>, pid: i32) -> Result<Arc<Process>, Errno> {
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    if pid == 0 || pid == cx.task.pid() {
+    if pid == 0 || cx.task.meant(pid) == cx.task.pid() {
         return Ok(cx.task.process().clone());
     }
-    let task = cx.task.container().task(pid).ok_or(Errno::ESRCH)?;
+    let task = cx.task.find_task(pid).ok_or(Errno::ESRCH)?;
     let (own, of) = (cx.task.creds(), task.creds());
     let same = [of.uid, of.euid, of.suid].iter().all(|uid| *uid == own.uid)
         && [of.gid, of.egid, of.sgid].iter().all(|gid| *gid == own.gid);

@@ -1,10 +1,17 @@
 //! Calls on the machine itself: accounting, swap, power, ports, modules. A container may make none of them; who has not the
 //! privilege is told so as on Linux, who has it hears that the call is not there.
 
-use super::row::{Restart::Never, Row, Support::Partial, row};
+use super::row::{
+    Restart::Never,
+    Row,
+    Support::{Full, Partial},
+    row,
+};
 use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::security::Capability;
+use crate::signal::Signal;
+use crate::task::ExitStatus;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -12,7 +19,7 @@ pub const ROWS: &[Row] = &[
     row!(163, "acct", 0, acct, Never, Partial("EPERM without CAP_SYS_PACCT, else ENOSYS")),
     row!(167, "swapon", 2, swapon, Never, Partial("EPERM without CAP_SYS_ADMIN, else ENOSYS")),
     row!(168, "swapoff", 0, swapoff, Never, Partial("EPERM without CAP_SYS_ADMIN, else ENOSYS")),
-    row!(169, "reboot", 0, boot, Never, Partial("EPERM without CAP_SYS_BOOT, else ENOSYS")),
+    row!(169, "reboot", 3, reboot, Never, Full),
     row!(172, "iopl", 1, iopl, Never, Partial("EPERM without CAP_SYS_RAWIO, else ENOSYS")),
     row!(173, "ioperm", 3, ioperm, Never, Partial("EPERM without CAP_SYS_RAWIO, else ENOSYS")),
     row!(175, "init_module", 0, module, Never, Partial("EPERM without CAP_SYS_MODULE, else ENOSYS")),
@@ -29,6 +36,33 @@ const SWAP_FLAGS: u32 = 0x7_ffff;
 const LAST_BPF: u32 = 35;
 /// Ports that ioperm(2) knows.
 const PORTS: u64 = 65_536;
+
+/// reboot(2): of a container, or of a pid namespace in it; the machine is not theirs. Its init ends as if by a signal.
+fn reboot(cx: &mut Cx<'_>, magic: u32, second: u32, command: u32) -> SysResult {
+    const MAGIC: u32 = 0xfee1_dead;
+    const SECOND: [u32; 4] = [672_274_793, 85_072_278, 369_367_448, 537_993_216];
+    const RESTART: u32 = 0x0123_4567;
+    const RESTART2: u32 = 0xa1b2_c3d4;
+    const HALT: u32 = 0xcdef_0123;
+    const POWER_OFF: u32 = 0x4321_fedc;
+    let process = cx.task.process();
+    let namespace = process.pid_namespace();
+    if !cx.task.creds().has_in(Capability::SysBoot, &namespace.owner) {
+        return Err(Errno::EPERM.into());
+    }
+    if magic != MAGIC || !SECOND.contains(&second) {
+        return Err(Errno::EINVAL.into());
+    }
+    let signal = match command {
+        RESTART | RESTART2 => Signal::HUP,
+        HALT | POWER_OFF => Signal::INT,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let init = process.container.process(namespace.init()).ok_or(Errno::EINVAL)?;
+    init.begin_exit(ExitStatus::Killed(signal));
+    process.begin_exit(ExitStatus::Exited(0));
+    Ok(0)
+}
 
 fn refuse(cx: &Cx<'_>, capability: Capability) -> SysResult {
     Err(if cx.task.creds().has(capability) { Errno::ENOSYS } else { Errno::EPERM }.into())

@@ -68,7 +68,8 @@ pub(super) fn check_kind(cx: &Cx<'_>, kind: &[u8]) -> Result<(), Errno> {
     if made || shared_superblock(cx, kind).is_some() { Ok(()) } else { Err(Errno::ENODEV) }
 }
 
-/// The instance of a type of which a container has one: it is the same wherever it is mounted.
+/// The instance of a type of which a container has one (of proc, that of the outermost pid namespace): it is the same wherever
+/// it is mounted.
 fn shared_superblock(cx: &Cx<'_>, kind: &[u8]) -> Option<Arc<Superblock>> {
     if !matches!(kind, b"proc" | b"sysfs" | b"cgroup2") {
         return None;
@@ -87,6 +88,11 @@ pub(super) fn new_superblock(cx: &Cx<'_>, kind: &[u8], options: &[u8]) -> Result
         b"tmpfs" | b"ramfs" => TmpFs::new(&cx.mm.budget(), &Options::default().parse(options)?),
         b"mqueue" => crate::ipc::mqueue::MqueueFs::new(&cx.task.ipc().mqueues),
         b"devpts" => DevPts::new(options),
+        // Each pid namespace has its own.
+        b"proc" if !cx.task.process().pid_namespace().is_outermost() => {
+            let new = cx.task.container().procfs.get().ok_or(Errno::ENODEV)?;
+            new(cx.task.process().pid_namespace()).ok_or(Errno::ENODEV)?
+        }
         _ => return shared_superblock(cx, kind).ok_or(Errno::ENODEV),
     };
     Ok(Superblock::new(fs))

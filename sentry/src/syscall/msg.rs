@@ -106,7 +106,9 @@ fn msgctl(cx: &mut Cx<'_>, id: i32, command: u32, buffer: UserAddr) -> SysResult
         IPC_INFO | MSG_INFO => info(cx, command, buffer),
         IPC_STAT | MSG_STAT | MSG_STAT_ANY => {
             let found = if command == IPC_STAT { queues.find(id)? } else { queues.at(id)? };
-            let record = queues.stat(&found, (command != MSG_STAT_ANY).then_some(&*creds))?;
+            let mut record = queues.stat(&found, (command != MSG_STAT_ANY).then_some(&*creds))?;
+            record.lspid = cx.task.shown(record.lspid);
+            record.lrpid = cx.task.shown(record.lrpid);
             cx.user().write(UserPtr::new(buffer), &record)?;
             let result = if command == IPC_STAT { 0 } else { found.id };
             usize::try_from(result).map_err(|_| Errno::EINVAL.into())

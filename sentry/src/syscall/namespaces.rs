@@ -1,19 +1,20 @@
 //! unshare(2) and setns(2).
 
 use super::row::{Restart::Never, Row, Support::Partial, row};
-use super::{Cx, Fd, SysResult};
+use super::{Cx, Fd, SysResult, descriptor};
 use crate::abi::Errno;
+use crate::fs::Stream;
 use crate::task::clone::CloneFlags;
 use crate::task::namespaces::change::{PRIVILEGED, enter, new_creds, new_namespaces, of_task};
-use crate::task::namespaces::{Contents, NamespaceFile};
+use crate::task::namespaces::{Contents, NS_GET_PARENT, NS_GET_USERNS, NamespaceFile};
 use crate::task::pidfd::PidFd;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
-    row!(272, "unshare", 1, unshare, Never, Partial("no pid namespaces")),
-    row!(308, "setns", 2, setns, Never, Partial("no pid namespaces but the container's")),
+    row!(272, "unshare", 1, unshare, Never, Partial("no time namespaces")),
+    row!(308, "setns", 2, setns, Never, Partial("no time namespaces")),
 ];
 
 fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
@@ -55,7 +56,7 @@ fn unshare(cx: &mut Cx<'_>, flags: u64) -> SysResult {
 }
 
 fn setns(cx: &mut Cx<'_>, fd: Fd, kind: u32) -> SysResult {
-    let file = super::descriptor::file(cx, fd)?;
+    let file = descriptor::file(cx, fd)?;
     let kind = u64::from(kind);
     if let Ok(process) = PidFd::process_of(&file) {
         let kinds = PRIVILEGED | CloneFlags::NEWUSER;
@@ -77,4 +78,36 @@ fn setns(cx: &mut Cx<'_>, fd: Fd, kind: u32) -> SysResult {
     }
     enter(cx, contents)?;
     Ok(0)
+}
+
+/// The ioctls of `/proc/PID/ns/*` that give a descriptor (ioctl_nsfs(2)); `None` for others, and for other files.
+///
+/// # Errors
+/// `EPERM` for what the caller does not see, `EINVAL` for a kind that has nothing above.
+pub(super) fn ioctl(cx: &Cx<'_>, stream: &Arc<dyn Stream>, command: u32) -> Option<SysResult> {
+    let contents = &stream.as_any().downcast_ref::<NamespaceFile>()?.0;
+    let found = match command {
+        NS_GET_USERNS => owner(cx, contents),
+        NS_GET_PARENT => match contents {
+            Contents::User(_) => owner(cx, contents),
+            Contents::Pid(namespace) => {
+                let own = cx.task.process().pid_namespace();
+                let above = namespace.above().filter(|above| own.holds(above));
+                above.cloned().map(Contents::Pid).ok_or(Errno::EPERM)
+            }
+            _ => Err(Errno::EINVAL),
+        },
+        _ => return None,
+    };
+    let install = |contents| descriptor::install(cx, Arc::new(NamespaceFile(contents)), descriptor::CLOEXEC);
+    Some(found.and_then(install).map_err(Into::into).and_then(descriptor::number))
+}
+
+/// The user namespace that owns one, if the caller's own is it or above it.
+fn owner(cx: &Cx<'_>, contents: &Contents) -> Result<Contents, Errno> {
+    let owner = contents.owner().ok_or(Errno::EPERM)?;
+    let own = cx.task.creds().user_ns.clone();
+    let mut chain = core::iter::successors(Some(&owner), |at| at.parent());
+    let is_seen = chain.any(|at| *at == own);
+    if is_seen { Ok(Contents::User(owner)) } else { Err(Errno::EPERM) }
 }

@@ -212,7 +212,7 @@ fn write_nodes(cx: &Cx<'_>, nodes: UserPtr<u64>, bits: u64, has_first: bool) -> 
 }
 
 fn migrate_pages(cx: &mut Cx<'_>, pid: u32, bits: u64, from: UserPtr<u64>, to: UserPtr<u64>) -> SysResult {
-    if pid != 0 && cx.task.container().process(pid).is_none() {
+    if pid != 0 && cx.task.find_process(pid).is_none() {
         return Err(Errno::ESRCH.into());
     }
     read_nodes(cx, from, bits)?;

@@ -76,7 +76,7 @@ fn set(cx: &Cx<'_>, file: &OpenFile, kind: OwnerKind, id: i32) -> SysResult {
         }
         return Ok(0);
     }
-    let number = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
+    let number = cx.task.meant(u32::try_from(id).map_err(|_| Errno::ESRCH)?);
     let container = cx.task.container();
     let target = match kind {
         OwnerKind::Thread => Target::Thread(Arc::downgrade(&container.task(number).ok_or(Errno::ESRCH)?)),
@@ -95,7 +95,8 @@ fn set(cx: &Cx<'_>, file: &OpenFile, kind: OwnerKind, id: i32) -> SysResult {
     if let Ok(stream) = socket::of(file) {
         stream.socket().set_owner(Some(send.clone()));
     }
-    file.async_io.set_owner(kind, id, Some(send));
+    // Kept by the number in the container, as who asks may see another.
+    file.async_io.set_owner(kind, number.cast_signed(), Some(send));
     Ok(0)
 }
 
@@ -107,9 +108,14 @@ pub(super) fn set_own(cx: &Cx<'_>, file: &OpenFile, id: i32) -> SysResult {
     set(cx, file, OwnerKind::Process, id)
 }
 
+fn owner(cx: &Cx<'_>, file: &OpenFile) -> (OwnerKind, i32) {
+    let (kind, number) = file.async_io.owner();
+    (kind, cx.task.shown(number.unsigned_abs()).cast_signed())
+}
+
 /// `F_GETOWN`.
-pub(super) fn get_own(file: &OpenFile) -> SysResult {
-    let (kind, id) = file.async_io.owner();
+pub(super) fn get_own(cx: &Cx<'_>, file: &OpenFile) -> SysResult {
+    let (kind, id) = owner(cx, file);
     let id = if kind == OwnerKind::Group { id.saturating_neg() } else { id };
     // A negative owner is a process group, not an error.
     Ok(usize::try_from(i64::from(id).cast_unsigned()).unwrap_or(0))
@@ -129,7 +135,7 @@ pub(super) fn set_own_ex(cx: &Cx<'_>, file: &OpenFile, at: u64) -> SysResult {
 
 /// `F_GETOWN_EX`.
 pub(super) fn get_own_ex(cx: &Cx<'_>, file: &OpenFile, at: u64) -> SysResult {
-    let (kind, id) = file.async_io.owner();
+    let (kind, id) = owner(cx, file);
     let kind = match kind {
         OwnerKind::Thread => 0,
         OwnerKind::Process => 1,

@@ -8,12 +8,12 @@ use super::row::{
     Support::{Full, Partial},
     row,
 };
-use super::signals::{may_signal, numbered, read_info};
+use super::signals::{as_sent, may_signal, numbered, read_info};
 use super::{Cx, Fd, SysResult};
 use crate::abi::Errno;
 use crate::fs::proc;
 use crate::signal::info::SIZE as INFO_SIZE;
-use crate::signal::{SigInfo, Signal};
+use crate::signal::{SigInfo, Signal, send_to_process};
 use crate::task::pidfd::PidFd;
 use crate::task::{Process, Task};
 use crate::user::UserPtr;
@@ -40,9 +40,8 @@ fn pidfd_open(cx: &mut Cx<'_>, pid: i32, flags: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let number = pid.unsigned_abs();
-    let container = cx.task.container();
-    let Some(process) = container.process(number) else {
-        let is_thread = container.task(number).is_some();
+    let Some(process) = cx.task.find_process(number) else {
+        let is_thread = cx.task.find_task(number).is_some();
         return Err(if is_thread { Errno::EINVAL } else { Errno::ESRCH }.into());
     };
     let fd = descriptor::install(cx, PidFd::new(process), READ_WRITE | flags | CLOEXEC)?;
@@ -68,7 +67,7 @@ fn pidfd_send_signal(
     let signal = Signal::or_probe(number)?;
     let creds = cx.task.creds();
     let info = match (info.non_null(), signal) {
-        (Some(info), _) => numbered(read_info(cx, target.pid().cast_signed(), info)?, number)?,
+        (Some(info), _) => numbered(read_info(cx, cx.task.shown(target.pid()).cast_signed(), info)?, number)?,
         (None, signal) => signal.map(|signal| SigInfo::user(signal, cx.task.pid(), creds.uid)),
     };
     if cx.task.container().process(target.pid()).is_none_or(|found| !Arc::ptr_eq(&found, target)) {
@@ -78,7 +77,8 @@ fn pidfd_send_signal(
         return Err(Errno::EPERM.into());
     }
     if let Some(info) = info {
-        target.send(info)?;
+        let (info, from) = as_sent(cx, target, info);
+        send_to_process(target, info, from)?;
     }
     Ok(0)
 }
@@ -128,7 +128,7 @@ fn kcmp(cx: &mut Cx<'_>, first: i32, second: i32, kind: u32, a: u64, b: u64) -> 
     use super::FromArg;
     let find = |pid: i32| {
         let number = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-        cx.task.container().task(number).ok_or(Errno::ESRCH)
+        cx.task.find_task(number).ok_or(Errno::ESRCH)
     };
     let (first, second) = (find(first)?, find(second)?);
     if !may_access(cx, &first) || !may_access(cx, &second) {

@@ -47,9 +47,10 @@ impl Which {
         let number = who.cast_unsigned();
         let tasks: Vec<Arc<Task>> = match self {
             Self::Thread if who == 0 => alloc::vec![cx.task.clone()],
-            Self::Thread => container.task(number).into_iter().collect(),
+            Self::Thread => cx.task.find_task(number).into_iter().collect(),
             Self::Group => {
-                let group = if who == 0 { cx.task.process().group_and_session().0 } else { number };
+                let group =
+                    if who == 0 { cx.task.process().group_and_session().0 } else { cx.task.meant(number) };
                 let members = container.tree().group_processes(group);
                 members.iter().flat_map(|process| process.threads()).collect()
             }

@@ -192,13 +192,13 @@ fn wait4(
         i32::MIN => return Err(Errno::ESRCH.into()),
         -1 => Whom::Any,
         0 => Whom::Group(cx.task.process().group_and_session().0),
-        pid if pid < 0 => Whom::Group(pid.unsigned_abs()),
-        pid => Whom::Pid(pid.unsigned_abs()),
+        pid if pid < 0 => Whom::Group(cx.task.meant(pid.unsigned_abs())),
+        pid => Whom::Pid(cx.task.meant(pid.unsigned_abs())),
     };
     let Some(waited) = wait(cx.task, &cx.waiter(), whom, options)? else { return Ok(0) };
     cx.user().write_if(status, &waited.status())?;
     cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
-    Ok(waited.pid as usize)
+    Ok(cx.task.shown(waited.pid) as usize)
 }
 
 const P_ALL: u32 = 0;
@@ -220,7 +220,8 @@ fn waitid(
         cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
     }
     // Linux writes the information, zeros if there is none, also when the call fails.
-    cx.user().write_if(info, &waited.map_or([0; 128], child_info))?;
+    cx.user()
+        .write_if(info, &waited.map_or([0; 128], |waited| child_info(cx.task.shown(waited.pid), waited)))?;
     result.map(|_| 0)
 }
 
@@ -233,9 +234,9 @@ fn wait_id(cx: &Cx<'_>, kind: u32, id: u32, options: u32) -> Result<Option<Waite
     let mut nonblocking = false;
     let whom = match kind {
         P_ALL => Whom::Any,
-        P_PID if id > 0 && id < 1 << 31 => Whom::Pid(id),
+        P_PID if id > 0 && id < 1 << 31 => Whom::Pid(cx.task.meant(id)),
         P_PGID if id == 0 => Whom::Group(cx.task.process().group_and_session().0),
-        P_PGID if id < 1 << 31 => Whom::Group(id),
+        P_PGID if id < 1 << 31 => Whom::Group(cx.task.meant(id)),
         P_PIDFD => {
             let file = super::descriptor::file(cx, super::Fd(id.cast_signed()))?;
             if file.flags() & super::descriptor::NONBLOCK != 0 {
@@ -253,7 +254,8 @@ fn wait_id(cx: &Cx<'_>, kind: u32, id: u32, options: u32) -> Result<Option<Waite
     Ok(waited)
 }
 
-fn child_info(waited: &Waited) -> [u8; 128] {
+/// `siginfo_t` of a child that the caller calls `pid`.
+fn child_info(pid: u32, waited: &Waited) -> [u8; 128] {
     use crate::signal::{Origin, SigInfo, Signal, code, stop};
     let (code, status) = match waited.event {
         Event::Ended(status) => stop::exit_code_and_status(status),
@@ -261,6 +263,6 @@ fn child_info(waited: &Waited) -> [u8; 128] {
         Event::Traced(code) => (code::CLD_TRAPPED, code.cast_signed()),
         Event::Stop(StopEvent::Continued) => (code::CLD_CONTINUED, i32::from(Signal::CONT.number())),
     };
-    let origin = Origin::Child { pid: waited.pid, uid: waited.uid, status, user_ticks: 0, system_ticks: 0 };
+    let origin = Origin::Child { pid, uid: waited.uid, status, user_ticks: 0, system_ticks: 0 };
     SigInfo { signal: Signal::CHLD, errno: 0, code, origin }.to_bytes()
 }

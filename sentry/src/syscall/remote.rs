@@ -71,7 +71,7 @@ fn transfer(
     }
     let local = files::slices(cx, local.0, local.1)?;
     let remote = files::slices(cx, remote.0, remote.1)?;
-    let other = cx.task.container().task(pid).ok_or(Errno::ESRCH)?;
+    let other = cx.task.find_task(pid).ok_or(Errno::ESRCH)?;
     if !may_access(cx, &other) {
         return Err(Errno::EPERM.into());
     }

@@ -45,7 +45,7 @@ fn sched_yield(cx: &mut Cx<'_>) -> SysResult {
 pub(super) fn target_of(cx: &Cx<'_>, tid: i32) -> Result<Arc<Task>, Errno> {
     match u32::try_from(tid).map_err(|_| Errno::ESRCH)? {
         0 => Ok(cx.task.clone()),
-        tid => cx.task.container().task(tid).ok_or(Errno::ESRCH),
+        tid => cx.task.find_task(tid).ok_or(Errno::ESRCH),
     }
 }
 

@@ -103,7 +103,7 @@ fn synchronize(task: &Arc<Task>, old: &Seccomp, filter: &Arc<Filter>) -> Result<
             _ => false,
         };
         if !fits {
-            return Err(thread.tid() as usize);
+            return Err(task.shown(thread.tid()) as usize);
         }
     }
     for thread in &state.threads {

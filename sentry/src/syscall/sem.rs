@@ -102,7 +102,7 @@ fn semctl(cx: &mut Cx<'_>, id: i32, number: i32, command: u32, argument: u64) ->
             Ok(0)
         }
         GETVAL => Ok(usize::try_from(find()?.value(&creds, number)?).unwrap_or(0)),
-        GETPID => Ok(find()?.last_pid(&creds, number)? as usize),
+        GETPID => Ok(cx.task.shown(find()?.last_pid(&creds, number)?) as usize),
         GETNCNT => Ok(find()?.waiting(&creds, number, For::More)?),
         GETZCNT => Ok(find()?.waiting(&creds, number, For::Zero)?),
         SETVAL => {

@@ -130,7 +130,9 @@ fn shmctl(cx: &mut Cx<'_>, id: i32, command: u32, buffer: UserAddr) -> SysResult
         }
         SHM_STAT | SHM_STAT_ANY | IPC_STAT => {
             let found = if command == IPC_STAT { segments.find(id)? } else { segments.at(id)? };
-            let record = segments.stat(&found, (command != SHM_STAT_ANY).then_some(&*creds))?;
+            let mut record = segments.stat(&found, (command != SHM_STAT_ANY).then_some(&*creds))?;
+            record.cpid = cx.task.shown(record.cpid);
+            record.lpid = cx.task.shown(record.lpid);
             cx.user().write(UserPtr::new(buffer), &record)?;
             let result = if command == IPC_STAT { 0 } else { found.id };
             usize::try_from(result).map_err(|_| Errno::EINVAL.into())

@@ -8,8 +8,8 @@ use crate::signal::action::flags;
 use crate::signal::frame::{self, UserStack};
 use crate::signal::info::SIZE as INFO_SIZE;
 use crate::signal::{
-    Action, AltStack, From, SigInfo, SigSet, Signal, code, deliver, force, send_to_task, set_blocked,
-    sigreturn,
+    Action, AltStack, From, Origin, SigInfo, SigSet, Signal, code, deliver, force, send_to_process,
+    send_to_task, set_blocked, sigreturn,
 };
 use crate::task::tree::Tree;
 use crate::task::{Process, Task};
@@ -240,10 +240,12 @@ fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
     let tree = container.tree();
     let targets: Vec<Arc<Process>> = match pid {
         i32::MIN => return Err(Errno::ESRCH.into()),
-        -1 => tree.all_processes().filter(|p| p.pid() != own && !p.is_init()).cloned().collect(),
+        -1 => {
+            tree.all_processes().filter(|p| p.pid() != own && cx.task.shown(p.pid()) > 1).cloned().collect()
+        }
         0 => tree.group_processes(cx.task.process().group_and_session().0),
-        pid if pid < 0 => tree.group_processes(pid.unsigned_abs()),
-        pid => tree.process_with_thread(pid.unsigned_abs()).cloned().into_iter().collect(),
+        pid if pid < 0 => tree.group_processes(cx.task.meant(pid.unsigned_abs())),
+        pid => tree.process_with_thread(cx.task.meant(pid.unsigned_abs())).cloned().into_iter().collect(),
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH.into());
@@ -267,22 +269,22 @@ fn kill(cx: &mut Cx<'_>, pid: i32, number: u32) -> SysResult {
 
 /// The process that has a thread of that number.
 fn process_of(cx: &Cx<'_>, number: u32) -> Option<Arc<Process>> {
+    let number = cx.task.meant(number);
     cx.task.container().tree().process_with_thread(number).cloned()
 }
 
 fn signal_thread(cx: &Cx<'_>, pid: Option<u32>, tid: u32, number: u32, info: Option<SigInfo>) -> SysResult {
-    let container = cx.task.container();
-    let Some(task) = container.task(tid) else {
+    let Some(task) = cx.task.find_task(tid) else {
         // A process that has ended and was not waited for takes any signal, without effect.
         let is_zombie =
-            pid.is_none_or(|pid| pid == tid) && container.process(tid).is_some_and(|of| of.is_zombie());
+            pid.is_none_or(|pid| pid == tid) && cx.task.find_process(tid).is_some_and(|of| of.is_zombie());
         return match Signal::or_probe(number) {
             _ if !is_zombie => Err(Errno::ESRCH.into()),
             Ok(_) => Ok(0),
             Err(errno) => Err(errno.into()),
         };
     };
-    if pid.is_some_and(|pid| task.pid() != pid) {
+    if pid.is_some_and(|pid| task.pid() != cx.task.meant(pid)) {
         return Err(Errno::ESRCH.into());
     }
     let signal = Signal::or_probe(number)?;
@@ -295,7 +297,8 @@ fn signal_thread(cx: &Cx<'_>, pid: Option<u32>, tid: u32, number: u32, info: Opt
     }
     if let Some(signal) = signal {
         let own = SigInfo { code: code::TKILL, ..SigInfo::user(signal, cx.task.pid(), creds.uid) };
-        send_to_task(&task, info.unwrap_or(own), From::Inside)?;
+        let (info, from) = as_sent(cx, task.process(), info.unwrap_or(own));
+        send_to_task(&task, info, from)?;
     }
     Ok(0)
 }
@@ -320,10 +323,25 @@ pub(super) fn read_info(
 ) -> Result<[u8; INFO_SIZE], Errno> {
     let bytes = cx.user().read(from)?;
     let info = SigInfo::from_bytes(Signal::HUP, &bytes);
-    if (info.code >= 0 || info.code == code::TKILL) && u32::try_from(target) != Ok(cx.task.pid()) {
+    if (info.code >= 0 || info.code == code::TKILL)
+        && u32::try_from(target) != Ok(cx.task.shown(cx.task.pid()))
+    {
         return Err(Errno::EPERM);
     }
     Ok(bytes)
+}
+
+/// What a receiver gets of a signal that the caller composed, and from where: who is not seen has no number.
+pub(super) fn as_sent(cx: &Cx<'_>, receiver: &Process, mut info: SigInfo) -> (SigInfo, From) {
+    if receiver.pid_namespace().shown(cx.task.pid()) != 0 {
+        return (info, From::Inside);
+    }
+    if let Origin::Raw(bytes) = &mut info.origin
+        && let Some(pid) = bytes.get_mut(4..8)
+    {
+        pid.fill(0);
+    }
+    (info, From::Outside)
 }
 
 /// What was read, as one of signal `number`; `None` for a probe.
@@ -339,7 +357,8 @@ fn rt_sigqueueinfo(cx: &mut Cx<'_>, pid: i32, number: u32, info: UserPtr<[u8; IN
         return Err(Errno::EPERM.into());
     }
     if let Some(info) = info {
-        target.send(info)?;
+        let (info, from) = as_sent(cx, &target, info);
+        send_to_process(&target, info, from)?;
     }
     Ok(0)
 }

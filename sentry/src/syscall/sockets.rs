@@ -21,6 +21,7 @@ use crate::user::{UserAddr, UserPtr};
 use crate::wait::{Blocked, Pollable, Stop, block_on};
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 
 const FAMILIES: &str =
     "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag), AF_PACKET; the others answer EAFNOSUPPORT";
@@ -407,6 +408,7 @@ fn shutdown(cx: &mut Cx<'_>, fd: Fd, how: i32) -> SysResult {
 }
 
 const SOL_SOCKET: i32 = 1;
+const SO_PEERCRED: i32 = 17;
 const SO_RCVTIMEO: i32 = 20;
 const SO_SNDTIMEO: i32 = 21;
 /// Bytes of an option that is looked at.
@@ -466,6 +468,14 @@ fn check_privilege(cx: &Cx<'_>, name: i32, value: &[u8]) -> Result<(), Errno> {
     if cx.task.creds().has(crate::security::Capability::NetAdmin) { Ok(()) } else { Err(refusal) }
 }
 
+/// `struct ucred` with the process's number as the caller sees it.
+fn as_seen(cx: &Cx<'_>, mut creds: Vec<u8>) -> Vec<u8> {
+    if let Some(pid) = creds.first_chunk_mut::<4>() {
+        *pid = cx.task.shown(u32::from_ne_bytes(*pid)).to_ne_bytes();
+    }
+    creds
+}
+
 fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len: UserPtr<i32>) -> SysResult {
     let file = open_socket(cx, fd)?;
     let stream = socket::of(&file)?;
@@ -482,6 +492,7 @@ fn getsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
     let value = match (level, name) {
         (SOL_SOCKET, SO_RCVTIMEO) => timeval(stream.timeouts().receive_ns),
         (SOL_SOCKET, SO_SNDTIMEO) => timeval(stream.timeouts().send_ns),
+        (SOL_SOCKET, SO_PEERCRED) => as_seen(cx, stream.option(level, name, room)?),
         _ => stream.option(level, name, room)?,
     };
     let part = value.get(..room.min(value.len())).unwrap_or_default();

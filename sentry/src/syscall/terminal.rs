@@ -185,9 +185,10 @@ fn told(cx: &Cx<'_>, pty: &Arc<Pty>, is_master: bool, command: u32) -> Result<u3
         return if command == TIOCGPGRP { Ok(0) } else { Err(Errno::ENOTTY.into()) };
     };
     if command == TIOCGSID {
-        return Ok(session);
+        return Ok(cx.task.shown(session));
     }
-    Ok(container.tree().session(session).map_or(0, |session| session.foreground))
+    let foreground = container.tree().session(session).map_or(0, |session| session.foreground);
+    Ok(cx.task.shown(foreground))
 }
 
 fn set_foreground(cx: &Cx<'_>, pty: &Arc<Pty>, group: u32) -> SysResult {
@@ -198,6 +199,7 @@ fn set_foreground(cx: &Cx<'_>, pty: &Arc<Pty>, group: u32) -> SysResult {
     if i32::try_from(group).is_err() {
         return Err(Errno::EINVAL.into());
     }
+    let group = cx.task.meant(group);
     let mut tree = cx.task.container().tree();
     let (_, session) = tree.group_and_session(cx.task.pid()).ok_or(Errno::ESRCH)?;
     if tree.group(group).ok_or(Errno::ESRCH)?.session != session {

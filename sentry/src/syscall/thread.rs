@@ -46,7 +46,7 @@ fn arch_prctl(cx: &mut Cx<'_>, code: u32, address: u64) -> SysResult {
 
 fn set_tid_address(cx: &mut Cx<'_>, at: u64) -> SysResult {
     cx.task.clear_child_tid.store(at, Ordering::Relaxed);
-    Ok(cx.task.tid() as usize)
+    Ok(cx.task.shown(cx.task.tid()) as usize)
 }
 
 fn personality(cx: &mut Cx<'_>, new: u32) -> SysResult {

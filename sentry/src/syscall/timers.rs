@@ -89,11 +89,11 @@ fn notification(cx: &Cx<'_>, event: SigEvent) -> Result<Notify, Errno> {
         NONE => Ok(Notify::None),
         SIGNAL | THREAD => Ok(Notify::Signal { signal: Signal::new(signal)?, value, thread: None }),
         THREAD_ID => {
-            let task = cx.task.container().task(tid).ok_or(Errno::EINVAL)?;
+            let task = cx.task.find_task(tid).ok_or(Errno::EINVAL)?;
             if task.pid() != cx.task.pid() {
                 return Err(Errno::EINVAL);
             }
-            Ok(Notify::Signal { signal: Signal::new(signal)?, value, thread: Some(tid) })
+            Ok(Notify::Signal { signal: Signal::new(signal)?, value, thread: Some(task.tid()) })
         }
         _ => Err(Errno::EINVAL),
     }

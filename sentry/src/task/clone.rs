@@ -1,6 +1,6 @@
 //! Making tasks (clone(2)).
 
-use super::namespaces::change;
+use super::namespaces::{PidNamespace, change};
 use super::pidfd::PidFd;
 use super::process::Process;
 use super::spawn::{TASK_PAGES, launch, withdraw};
@@ -141,6 +141,10 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     let parent = cx.task;
     let creds = change::new_creds(cx, flags)?.map_or_else(|| parent.creds(), Arc::new);
     let namespaces = change::new_namespaces(parent, flags, &creds)?;
+    let stays = Arc::ptr_eq(&namespaces.pid, parent.process().pid_namespace());
+    if flags.contains(CloneFlags::THREAD) && (flags.contains(CloneFlags::NEWUSER) || !stays) {
+        return Err(Errno::EINVAL.into());
+    }
     if flags.contains(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
         return Err(Errno::EINVAL.into());
     }
@@ -156,12 +160,13 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     }
     let context = child_context(cx, request);
     let child = {
+        let namespace = namespaces.pid.clone();
         let parts = Parts { creds, mm, files, fs, namespaces };
         let parts = |tid, process| Task::new(tid, process, parent.name(), parts);
         if flags.contains(CloneFlags::THREAD) {
             add_thread(parent, parts)?
         } else {
-            add_process(parent, request, parts)?
+            add_process(parent, request, namespace, parts)?
         }
     };
     if flags.contains(CloneFlags::SYSVSEM) {
@@ -176,7 +181,7 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     }
     if flags.contains(CloneFlags::PARENT_SETTID) {
         // The child is there, whatever becomes of this.
-        let _ = cx.user().write(request.parent_tid, &tid);
+        let _ = cx.user().write(request.parent_tid, &parent.shown(tid));
     }
     let set_tid = flags.contains(CloneFlags::CHILD_SETTID).then_some(request.child_tid.addr());
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
@@ -193,7 +198,7 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
     }
     launch(child, context, charge, set_tid)?;
     if traced {
-        trace::event(parent, cx.context, cx.sleeper, event, u64::from(tid));
+        trace::event(parent, cx.context, cx.sleeper, event, u64::from(trace::shown(parent, tid)));
     }
     if let Some(handover) = handover {
         let _registration = handover.queue().register(&cx.sleeper.waker());
@@ -201,10 +206,16 @@ pub fn clone(cx: &mut Cx<'_>, request: &CloneRequest) -> SysResult {
             cx.sleeper.park(None);
         }
         if parent.is_traced() {
-            trace::event(parent, cx.context, cx.sleeper, trace::Event::VforkDone, u64::from(tid));
+            trace::event(
+                parent,
+                cx.context,
+                cx.sleeper,
+                trace::Event::VforkDone,
+                u64::from(trace::shown(parent, tid)),
+            );
         }
     }
-    Ok(tid as usize)
+    Ok(parent.shown(tid) as usize)
 }
 
 /// What a tracer calls the making of a task.
@@ -286,13 +297,13 @@ fn may_have_more(parent: &Task) -> Result<(), Errno> {
 /// A number for a child. A signal to many is sent with the tree locked, so that either the child is there to get it too, or
 /// its parent has it now and is not to have children before it has attended to it: otherwise those who fork could outrun
 /// a kill.
-fn new_number(parent: &Task, tree: &mut Tree) -> Result<u32, Failure> {
+fn new_number(parent: &Task, tree: &mut Tree, namespace: &Arc<PidNamespace>) -> Result<u32, Failure> {
     refresh(parent);
     let ends = parent.process().state().is_ending();
     if ends || parent.work().intersects(Work::SIGNAL | Work::STOP | Work::EXIT) {
         return Err(Failure::Interrupted);
     }
-    Ok(tree.new_number().ok_or(Errno::EAGAIN)?)
+    Ok(tree.new_number(namespace)?)
 }
 
 fn add_thread(
@@ -304,7 +315,8 @@ fn add_thread(
     may_have_more(parent)?;
     container.charge_pid()?;
     let mut tree = container.tree();
-    let tid = new_number(parent, &mut tree).inspect_err(|_| container.uncharge_pid())?;
+    let number = new_number(parent, &mut tree, process.pid_namespace());
+    let tid = number.inspect_err(|_| container.uncharge_pid())?;
     let child = Arc::new(make(tid, process.clone()));
     inherit(parent, &child, false);
     let mut state = process.state();
@@ -323,6 +335,7 @@ fn add_thread(
 fn add_process(
     parent: &Arc<Task>,
     request: &CloneRequest,
+    namespace: Arc<PidNamespace>,
     make: impl FnOnce(u32, Arc<Process>) -> Task,
 ) -> Result<Arc<Task>, Failure> {
     let own = parent.process();
@@ -339,8 +352,10 @@ fn add_process(
     container.charge_pid()?;
     let start_ns = super::now_ns();
     let mut tree = container.tree();
-    let pid = new_number(parent, &mut tree).inspect_err(|_| container.uncharge_pid())?;
-    let process = Arc::new(Process::new(container.clone(), pid, handlers, own.limits.duplicate(), start_ns));
+    let pid = new_number(parent, &mut tree, &namespace).inspect_err(|_| container.uncharge_pid())?;
+    let numbered = (pid, namespace);
+    let process =
+        Arc::new(Process::new(container.clone(), numbered, handlers, own.limits.duplicate(), start_ns));
     let exit_signal =
         if flags.contains(CloneFlags::PARENT) { own.exit_signal() } else { request.exit_signal };
     process.exit_signal.store(exit_signal, Ordering::Relaxed);

@@ -1,9 +1,10 @@
 //! [`Container`]: what the tasks of one container share: their tree, names, limits and counters.
 
-use super::namespaces::Namespaces;
+use super::namespaces::{Namespaces, PidNamespace};
 use super::tree::{self, Tree};
 use super::{Process, Task};
 use crate::abi::Errno;
+use crate::fs::FileSystem;
 use crate::ipc::IpcNamespace;
 use crate::mm::Budget;
 use crate::net::NetStack;
@@ -15,6 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinLock};
+use chitin_core::once::Once;
 use chitin_core::wait::WaitQueue;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -59,6 +61,9 @@ impl Usage {
     }
 }
 
+/// Makes the procfs of a pid namespace, while the container's files are there.
+pub type NewProcFs = Box<dyn Fn(&Arc<PidNamespace>) -> Option<Arc<dyn FileSystem>> + Send + Sync>;
+
 /// A container.
 pub struct Container {
     id: String,
@@ -76,13 +81,13 @@ pub struct Container {
     load: super::load::LoadAverage,
     /// Its network namespace, which all containers of a pod share.
     pub net: Arc<dyn NetStack>,
+    /// Makes the procfs of a pid namespace below the outermost.
+    pub procfs: Once<NewProcFs>,
     /// Processes that were killed for want of memory.
     pub(super) oom_kills: AtomicU64,
     pids_limit: AtomicU32,
     pids: AtomicU32,
     frozen: AtomicBool,
-    /// Its init has ended: nobody waits for children any more.
-    pub(super) ends: AtomicBool,
     /// Woken when the container is thawed, a process was killed for want of memory, or its last task has ended.
     pub(super) changed: WaitQueue,
     ended: SpinLock<Usage>,
@@ -111,11 +116,11 @@ impl Container {
             load: super::load::LoadAverage::new(),
             budget,
             net,
+            procfs: Once::new(),
             oom_kills: AtomicU64::new(0),
             pids_limit: AtomicU32::new(u32::MAX),
             pids: AtomicU32::new(0),
             frozen: AtomicBool::new(false),
-            ends: AtomicBool::new(false),
             changed: WaitQueue::new(),
             ended: SpinLock::new(Level(58), Usage::default()),
             unimplemented: (0..COUNT).map(|_| AtomicU64::new(0)).collect(),

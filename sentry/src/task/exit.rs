@@ -44,6 +44,7 @@ pub(super) fn end(task: &Arc<Task>, mm: Arc<Mm>, files: Arc<FdTable>, sleeper: &
             tree.tasks.remove(&task.tid());
             process.container.uncharge_pid();
             tell_tracer(&mut tree, task);
+            tree.settle(task.tid());
         }
         is_last
     };
@@ -67,7 +68,7 @@ pub(crate) fn release_memory(task: &Task, mm: &Arc<Mm>, sleeper: &Sleeper) {
     let user = UserMemory { mm, sleeper };
     let robust = UserAddr::new(task.robust_list.swap(0, Ordering::Relaxed));
     if !robust.is_null() {
-        futex::robust::exit(&user, robust, task.tid());
+        futex::robust::exit(&user, robust, task.shown(task.tid()));
     }
     let clear = task.take_clear_child_tid();
     if !clear.is_null() && user.write(UserPtr::<u32>::new(clear), &0).is_ok() {
@@ -80,22 +81,34 @@ pub(crate) fn release_memory(task: &Task, mm: &Arc<Mm>, sleeper: &Sleeper) {
     }
 }
 
-/// The end of init is the end of its container: kills every other process and sleeps until all are gone.
+/// The end of init is the end of its pid namespace, the container's or one below: kills every other process in there and
+/// sleeps until all are gone.
 fn end_all_others(init: &Arc<Process>, sleeper: &Sleeper) {
-    let container = &init.container;
+    let (container, namespace) = (&init.container, init.pid_namespace());
     let _registration = container.changed.register(&sleeper.waker());
     {
         // Once is enough: with the tree locked, nobody who is told to end has children after that.
         let mut tree = container.tree();
-        container.ends.store(true, Ordering::Relaxed);
-        let others = tree.all_processes().filter(|process| process.pid() != init.pid());
+        namespace.end();
+        let others = tree
+            .all_processes()
+            .filter(|process| process.pid() != init.pid() && namespace.holds(process.pid_namespace()));
         let (zombies, living): (Vec<_>, Vec<_>) = others.cloned().partition(|process| process.is_zombie());
         for process in &living {
-            let _ = send_to_process(process, SigInfo::kernel(Signal::KILL), From::Host);
+            let _ = send_to_process(process, SigInfo::kernel(Signal::KILL), From::Outside);
         }
-        zombies.iter().for_each(|process| drop(reap(&mut tree, process.pid())));
+        for process in &zombies {
+            if !has_parent_to_wait(&tree, process) {
+                drop(reap(&mut tree, process.pid()));
+            }
+        }
     }
-    while container.tree().members.len() > 1 {
+    // With the tree locked, for who is being reaped is counted until all of it is gone.
+    let others_left = || {
+        let _tree = container.tree();
+        namespace.processes() > 1
+    };
+    while others_left() {
         sleeper.park(None);
     }
 }
@@ -143,7 +156,7 @@ fn end_session(tree: &mut Tree, number: u32) {
     }
 }
 
-/// Children get the nearest subreaper above, or init, as their parent.
+/// Children get the nearest subreaper above in the namespace, or its init, as their parent.
 fn give_children_away(
     tree: &mut Tree,
     pid: u32,
@@ -176,14 +189,25 @@ fn give_children_away(
 }
 
 fn heir_of(tree: &Tree, pid: u32) -> u32 {
-    let mut at = tree.members.get(&pid).map_or(0, |member| member.parent);
-    while let Some(member) = tree.members.get(&at) {
+    let Some(ended) = tree.members.get(&pid) else { return 0 };
+    let namespace = ended.process.pid_namespace();
+    let mut at = ended.parent;
+    while let Some(member) = tree.members.get(&at)
+        && Arc::ptr_eq(member.process.pid_namespace(), namespace)
+    {
         if member.process.is_subreaper.load(Ordering::Relaxed) && !member.process.is_zombie() {
             return at;
         }
         at = member.parent;
     }
-    if pid != 1 && tree.members.contains_key(&1) { 1 } else { 0 }
+    let init = namespace.init();
+    if pid != init && tree.members.contains_key(&init) { init } else { 0 }
+}
+
+/// Whether a zombie is waited for by its parent: not if init of a namespace that they are both in ends or has ended.
+fn has_parent_to_wait(tree: &Tree, process: &Process) -> bool {
+    let parent = tree.members.get(&process.pid()).and_then(|member| tree.process(member.parent));
+    parent.is_some_and(|parent| !parent.pid_namespace().is_over())
 }
 
 fn send_parent_death(process: &Arc<Process>) {
@@ -218,8 +242,7 @@ pub(super) fn after_detach(tree: &mut Tree, task: &Arc<Task>) {
 /// Tells the parent of a zombie; reaps it when the parent does not want to wait for its children.
 fn notify_parent(tree: &mut Tree, process: &Arc<Process>, status: ExitStatus) {
     let parent = tree.members.get(&process.pid()).and_then(|member| tree.process(member.parent)).cloned();
-    let waits = !process.container.ends.load(Ordering::Relaxed);
-    let Some(parent) = parent.filter(|_| waits) else {
+    let Some(parent) = parent.filter(|_| has_parent_to_wait(tree, process)) else {
         drop(reap(tree, process.pid()));
         return;
     };
@@ -253,6 +276,7 @@ pub(super) fn reap(tree: &mut Tree, pid: u32) -> Option<Arc<Process>> {
     let process = tree.remove(pid)?;
     tree.tasks.remove(&pid);
     tree.traced.remove(&pid);
+    tree.settle(pid);
     process.container.uncharge_pid();
     process.container.changed.wake_all();
     Some(process)

@@ -3,6 +3,7 @@
 use super::container::{Container, Usage};
 use super::cpu_limit::CpuWatch;
 use super::limits::Limits;
+use super::namespaces::PidNamespace;
 use super::{Task, Work};
 use crate::abi::Errno;
 use crate::signal::{Handlers, Queue, SigInfo, Signal};
@@ -99,6 +100,8 @@ pub struct Process {
     /// Its container.
     pub container: Arc<Container>,
     pid: u32,
+    pid_namespace: Arc<PidNamespace>,
+    is_init: bool,
     state: SpinLock<ProcessState>,
     /// Wakes wait4 of this process: a child ended, stopped or continued.
     pub children_changed: WaitQueue,
@@ -133,17 +136,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process without threads; the caller adds it to the tree.
+    /// A process without threads, which has a number in `pid_namespace`; the caller adds it to the tree.
     pub(super) fn new(
         container: Arc<Container>,
-        pid: u32,
+        (pid, pid_namespace): (u32, Arc<PidNamespace>),
         handlers: Arc<Handlers>,
         limits: Limits,
         start_ns: u64,
     ) -> Self {
         Self {
             container,
+            is_init: pid_namespace.shown(pid) == 1,
             pid,
+            pid_namespace,
             state: SpinLock::new(LEVEL, ProcessState::default()),
             children_changed: WaitQueue::new(),
             ended: WaitQueue::new(),
@@ -164,16 +169,23 @@ impl Process {
         }
     }
 
-    /// Process id.
+    /// Its number in the container.
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it is the init of its container, which ignores signals without a handler and whose end ends all.
+    /// The innermost pid namespace that it is in.
+    #[inline]
+    #[must_use]
+    pub const fn pid_namespace(&self) -> &Arc<PidNamespace> {
+        &self.pid_namespace
+    }
+
+    /// Whether it is the init of its pid namespace, which ignores signals without a handler and whose end ends all.
     #[must_use]
     pub const fn is_init(&self) -> bool {
-        self.pid == 1
+        self.is_init
     }
 
     /// The state, locked. Below it: handlers, and the signals of its tasks.
@@ -204,7 +216,7 @@ impl Process {
         state.threads.iter().find(|task| task.tid() == self.pid).or(state.threads.first()).cloned()
     }
 
-    /// Parent's pid, 0 for none in the container.
+    /// Parent's number, 0 for none in the container.
     #[must_use]
     pub fn parent(&self) -> u32 {
         self.container.tree().members.get(&self.pid).map_or(0, |member| member.parent)
@@ -297,7 +309,7 @@ impl Process {
     /// # Errors
     /// As [`Process::send`].
     pub fn send_from_host(self: &Arc<Self>, info: SigInfo) -> Result<(), Errno> {
-        crate::signal::send_to_process(self, info, crate::signal::From::Host)
+        crate::signal::send_to_process(self, info, crate::signal::From::Outside)
     }
 
     /// CPU time and calls of all its threads.

@@ -70,11 +70,11 @@ impl Container {
         let start_ns = super::now_ns();
         let task = {
             let mut tree = self.tree();
-            let Some(pid) = tree.new_number() else {
-                self.uncharge_pid();
-                return Err(Errno::EAGAIN);
-            };
-            let process = Arc::new(Process::new(self.clone(), pid, Handlers::new(), new.limits, start_ns));
+            let namespace = self.namespaces.pid.clone();
+            let pid = tree.new_number(&namespace).inspect_err(|_| self.uncharge_pid())?;
+            let numbered = (pid, namespace);
+            let process =
+                Arc::new(Process::new(self.clone(), numbered, Handlers::new(), new.limits, start_ns));
             process.oom_score_adj.store(new.oom_score_adj, Ordering::Relaxed);
             let name = short_name(&new.name);
             let parts = Parts {
@@ -121,7 +121,8 @@ pub(super) fn launch(
         running.set_waker(sleeper.waker());
         if let (Some(at), Some(mm)) = (set_tid, running.mm()) {
             // A bad address is the program's own loss (clone(2)).
-            let _ = UserMemory { mm: &mm, sleeper }.write(UserPtr::<u32>::new(at), &running.tid());
+            let _ =
+                UserMemory { mm: &mm, sleeper }.write(UserPtr::<u32>::new(at), &running.shown(running.tid()));
         }
         run::run(&running, &mut context, sleeper);
     });
@@ -153,5 +154,6 @@ pub(super) fn withdraw(task: &Arc<Task>) {
     if is_last {
         tree.remove(process.pid());
     }
+    tree.settle(task.tid());
     process.container.uncharge_pid();
 }

@@ -210,7 +210,7 @@ impl Task {
         }
     }
 
-    /// Thread id.
+    /// Its number in the container.
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.tid.load(Ordering::Relaxed)
@@ -221,10 +221,36 @@ impl Task {
         self.tid.store(tid, Ordering::Relaxed);
     }
 
-    /// Process id.
+    /// Its process's number in the container.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The number by which it sees what has `number` in the container, 0 for what it does not see.
+    #[inline]
+    #[must_use]
+    pub fn shown(&self, number: u32) -> u32 {
+        self.process.pid_namespace().shown(number)
+    }
+
+    /// The number in the container of what it calls `number`; 0, which nobody has, when it sees no such thing.
+    #[inline]
+    #[must_use]
+    pub fn meant(&self, number: u32) -> u32 {
+        self.process.pid_namespace().meant(number)
+    }
+
+    /// The task that it calls `number`.
+    #[must_use]
+    pub fn find_task(&self, number: u32) -> Option<Arc<Self>> {
+        self.container().task(self.meant(number))
+    }
+
+    /// The process that it calls `number`; zombies too.
+    #[must_use]
+    pub fn find_process(&self, number: u32) -> Option<Arc<Process>> {
+        self.container().process(self.meant(number))
     }
 
     /// The thread group.

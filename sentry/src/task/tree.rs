@@ -1,11 +1,13 @@
 //! [`Tree`]: who is there in a container and how they are related: tasks, processes, parents, groups, sessions.
 //!
 //! All relations are plain numbers under the one lock of the container (level [`LEVEL`], the outermost spin lock). Numbers
-//! are those of the container's own pid namespace. A number stays taken while a task, a process (zombies too), a group or
+//! are those of the container's outermost pid namespace. A number stays taken while a task, a process (zombies too), a group or
 //! a session has it.
 
+use super::namespaces::PidNamespace;
 use super::trace::Traced;
 use super::{Process, Task};
+use crate::abi::Errno;
 use crate::fs::Stream;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -72,24 +74,51 @@ pub struct Tree {
     pub traced: BTreeMap<u32, Traced>,
     groups: BTreeMap<u32, Group>,
     sessions: BTreeMap<u32, Session>,
+    /// Innermost namespace of each number that is seen in one below the container's.
+    nested: BTreeMap<u32, Arc<PidNamespace>>,
 }
 
 impl Tree {
-    /// A number that nobody has.
-    pub fn new_number(&mut self) -> Option<u32> {
+    /// A number that nobody has, for one that comes into being in `namespace`.
+    ///
+    /// # Errors
+    /// `EAGAIN` when all are taken, `ENOMEM` when the namespace's init has ended.
+    pub fn new_number(&mut self, namespace: &Arc<PidNamespace>) -> Result<u32, Errno> {
+        let number = self.free_number().ok_or(Errno::EAGAIN)?;
+        if !namespace.is_outermost() {
+            namespace.add(number)?;
+            self.nested.insert(number, namespace.clone());
+        }
+        Ok(number)
+    }
+
+    fn free_number(&mut self) -> Option<u32> {
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { 300 } else { self.last + 1 };
-            let n = self.last;
-            let taken = self.tasks.contains_key(&n)
-                || self.members.contains_key(&n)
-                || self.traced.contains_key(&n)
-                || self.groups.contains_key(&n)
-                || self.sessions.contains_key(&n);
-            if !taken {
-                return Some(n);
+            if !self.is_taken(self.last) {
+                return Some(self.last);
             }
         }
         None
+    }
+
+    fn is_taken(&self, number: u32) -> bool {
+        self.tasks.contains_key(&number)
+            || self.members.contains_key(&number)
+            || self.traced.contains_key(&number)
+            || self.groups.contains_key(&number)
+            || self.sessions.contains_key(&number)
+    }
+
+    /// A number may have become free: then it means nothing in other namespaces either. Called whenever something that has
+    /// one is taken out.
+    pub fn settle(&mut self, number: u32) {
+        if self.nested.contains_key(&number)
+            && !self.is_taken(number)
+            && let Some(namespace) = self.nested.remove(&number)
+        {
+            namespace.remove(number);
+        }
     }
 
     /// Adds a process below `parent` to a group; with no group, it leads a new session.
@@ -107,6 +136,7 @@ impl Tree {
         if let Some(parent) = self.members.get_mut(&parent) {
             parent.children.push(pid);
         }
+        process.pid_namespace().count();
         let member = Member { process, parent, children: Vec::new(), group, has_exec: false };
         self.members.insert(pid, member);
     }
@@ -117,7 +147,9 @@ impl Tree {
         if let Some(parent) = self.members.get_mut(&member.parent) {
             parent.children.retain(|child| *child != pid);
         }
+        member.process.pid_namespace().discount();
         self.leave_group(pid, member.group);
+        self.settle(pid);
         Some(member.process)
     }
 
@@ -133,6 +165,8 @@ impl Tree {
                     self.sessions.remove(&session);
                 }
             }
+            self.settle(number);
+            self.settle(session);
         }
     }
 

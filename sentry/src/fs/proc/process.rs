@@ -158,7 +158,7 @@ impl Contents for Comm {
     }
 
     fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
-        if cx.caller.pid != self.0.info().pid {
+        if !self.0.is_of(cx.caller.pid) {
             return Err(Errno::EINVAL);
         }
         let end = bytes.iter().position(|byte| *byte == b'\n' || *byte == 0).unwrap_or(bytes.len());

@@ -19,16 +19,23 @@ struct Root {
 /// The root of a procfs.
 pub(super) fn node(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
     let mut fixed = StaticDir(system::files(source, dev));
-    let link = |ino, target: fn(&FsCx<'_>) -> Result<LinkTarget, Errno>| {
-        PseudoLink::node(Meta::new(dev, ino, 0), target)
+    type Target = fn(&dyn ProcSource, &FsCx<'_>) -> Result<LinkTarget, Errno>;
+    let link = |ino, source: &Arc<dyn ProcSource>, target: Target| {
+        let source = source.clone();
+        PseudoLink::node(Meta::new(dev, ino, 0), move |cx: &FsCx<'_>| target(&*source, cx))
     };
     fixed.0.insert(
         "self",
-        link(2, |cx| caller(cx).map(|(pid, _)| LinkTarget::Path(format!("{pid}").into_bytes()))),
+        link(2, source, |source, cx| {
+            caller(source, cx).map(|(pid, _)| LinkTarget::Path(format!("{pid}").into_bytes()))
+        }),
     );
     fixed.0.insert(
         "thread-self",
-        link(3, |cx| caller(cx).map(|(pid, tid)| LinkTarget::Path(format!("{pid}/task/{tid}").into_bytes()))),
+        link(3, source, |source, cx| {
+            let named = |(pid, tid)| LinkTarget::Path(format!("{pid}/task/{tid}").into_bytes());
+            caller(source, cx).map(named)
+        }),
     );
     fixed.0.insert("mounts", PseudoLink::fixed(Meta::new(dev, 4, 0), "self/mounts"));
     fixed.0.insert("net", PseudoLink::fixed(Meta::new(dev, 5, 0), "self/net"));
@@ -38,9 +45,10 @@ pub(super) fn node(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
     PseudoDir::node(Meta::new(dev, 1, 0o555), Root { dev, source: source.clone(), fixed })
 }
 
-/// Process and thread id of the caller; `ENOENT` for the kernel itself.
-fn caller(cx: &FsCx<'_>) -> Result<(u32, u32), Errno> {
-    if cx.caller.pid == 0 { Err(Errno::ENOENT) } else { Ok((cx.caller.pid, cx.caller.tid)) }
+/// Process and thread id of the caller; `ENOENT` for the kernel itself, and for who is not seen here.
+fn caller(source: &dyn ProcSource, cx: &FsCx<'_>) -> Result<(u32, u32), Errno> {
+    let pid = source.shown(cx.caller.pid);
+    if pid == 0 { Err(Errno::ENOENT) } else { Ok((pid, source.shown(cx.caller.tid))) }
 }
 
 impl Listing for Root {

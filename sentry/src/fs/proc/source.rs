@@ -17,6 +17,9 @@ pub trait ProcSource: Send + Sync {
     /// A process by its id, or any thread by its own.
     fn task(&self, pid: u32) -> Option<Arc<dyn ProcTask>>;
 
+    /// The number shown here of the process or thread that callers are known by as `number`; 0 for what is not seen here.
+    fn shown(&self, number: u32) -> u32;
+
     /// Figures of the sandbox as this container sees it.
     fn system(&self) -> SystemInfo;
 
@@ -54,6 +57,9 @@ pub trait ProcSource: Send + Sync {
 pub trait ProcTask: Send + Sync {
     /// Plain values.
     fn info(&self) -> TaskInfo;
+
+    /// Whether it is a thread of the process that callers are known by as `pid`.
+    fn is_of(&self, pid: u32) -> bool;
 
     /// Thread ids of its process, ascending.
     fn threads(&self) -> Vec<u32>;
@@ -123,6 +129,8 @@ pub struct TaskInfo {
     pub pgid: u32,
     /// Session.
     pub sid: u32,
+    /// Its numbers in the namespaces below, going inwards: process, thread, group, session.
+    pub inner: Vec<[u32; 4]>,
     /// Controlling terminal's device number, 0 for none.
     pub tty: u64,
     /// Foreground process group of the terminal, -1 for none.

@@ -98,11 +98,14 @@ pub(super) fn status(task: &dyn ProcTask, viewer: &UserNamespace) -> Vec<u8> {
         creds.groups.iter().map(|group| format!("{} ", viewer.shown(Kind::Group, *group))).collect();
     let _ =
         write!(out, "FDSize:\t{}\nGroups:\t{groups}\n", slots.max(64).cast_unsigned().next_power_of_two());
-    let _ = write!(
-        out,
-        "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n",
-        info.pid, info.tid, info.pgid, info.sid
-    );
+    let names = ["NStgid", "NSpid", "NSpgid", "NSsid"];
+    for (index, (name, number)) in names.iter().zip([info.pid, info.tid, info.pgid, info.sid]).enumerate() {
+        let _ = write!(out, "{name}:\t{number}");
+        for number in info.inner.iter().filter_map(|numbers| numbers.get(index)) {
+            let _ = write!(out, "\t{number}");
+        }
+        out.push('\n');
+    }
     if task.mm().is_some() {
         memory_lines(&mut out, &usage(task));
     }

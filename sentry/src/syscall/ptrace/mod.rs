@@ -72,7 +72,7 @@ fn ptrace(cx: &mut Cx<'_>, what: u64, pid: i64, address: u64, data: u64) -> SysR
         return Ok(0);
     }
     let tid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let task = cx.task.container().task(tid).ok_or(Errno::ESRCH)?;
+    let task = cx.task.find_task(tid).ok_or(Errno::ESRCH)?;
     match what {
         ATTACH => return attach(cx, &task, How::Attach),
         SEIZE => {

@@ -9,11 +9,8 @@ use crate::task::Task;
 use crate::task::clone::CloneFlags;
 use alloc::sync::Arc;
 
-/// Namespaces that cannot be made: answered as by a kernel built without them.
-const ABSENT: CloneFlags = CloneFlags::NEWPID;
-
 /// Namespaces that need a capability in the user namespace they are made in.
-pub const PRIVILEGED: CloneFlags = ABSENT
+pub const PRIVILEGED: CloneFlags = CloneFlags::NEWPID
     .union(CloneFlags::NEWNS)
     .union(CloneFlags::NEWUTS)
     .union(CloneFlags::NEWIPC)
@@ -40,7 +37,7 @@ pub fn new_creds(cx: &Cx<'_>, flags: CloneFlags) -> Result<Option<Creds>, Errno>
 /// The other namespaces that are asked for, for a task with `creds`; mounts are the caller's affair.
 ///
 /// # Errors
-/// `EPERM`, `EINVAL` for a kind that is not there.
+/// `EPERM`, `ENOSPC` with too many, `EINVAL` for a pid namespace when children have another one than the task already.
 pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<Arc<Namespaces>, Errno> {
     let old = task.namespaces();
     if !flags.intersects(PRIVILEGED) {
@@ -48,9 +45,6 @@ pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<A
     }
     if !creds.has_own(Capability::SysAdmin) {
         return Err(Errno::EPERM);
-    }
-    if flags.intersects(ABSENT) {
-        return Err(Errno::EINVAL);
     }
     let owner = &creds.user_ns;
     let mut new = (*old).clone();
@@ -64,6 +58,12 @@ pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<A
     if flags.contains(CloneFlags::NEWNET) {
         new.net = NetNamespace::new(owner.clone())?;
     }
+    if flags.contains(CloneFlags::NEWPID) {
+        if !Arc::ptr_eq(&old.pid, task.process().pid_namespace()) {
+            return Err(Errno::EINVAL);
+        }
+        new.pid = old.pid.below(owner.clone())?;
+    }
     if flags.contains(CloneFlags::NEWCGROUP) {
         new.cgroup = Plain::new(owner.clone());
     }
@@ -73,15 +73,16 @@ pub fn new_namespaces(task: &Task, flags: CloneFlags, creds: &Creds) -> Result<A
 /// The namespace of a task that a file of `/proc/PID/ns` stands for.
 #[must_use]
 pub fn of_task(task: &Task, name: &str) -> Option<Contents> {
-    /// Inode numbers of what a container has one of.
-    const PID: u64 = 4_026_531_836;
     let namespaces = task.namespaces();
     Some(match name {
         "cgroup" => Contents::Cgroup(namespaces.cgroup.clone()),
         "ipc" => Contents::Ipc(namespaces.ipc.0.clone(), namespaces.ipc.1.clone()),
         "mnt" => Contents::Mount(task.fs().namespace()),
         "net" => Contents::Net(namespaces.net.clone()),
-        "pid" | "pid_for_children" => Contents::Pid(PID),
+        "pid" => Contents::Pid(task.process().pid_namespace().clone()),
+        // It is told once it has an init.
+        "pid_for_children" if namespaces.pid.init() == 0 => return None,
+        "pid_for_children" => Contents::Pid(namespaces.pid.clone()),
         "user" => Contents::User(task.creds().user_ns.clone()),
         "uts" => Contents::Uts(namespaces.uts.clone()),
         _ => return None,
@@ -91,7 +92,8 @@ pub fn of_task(task: &Task, name: &str) -> Option<Contents> {
 /// Takes the calling task into a namespace.
 ///
 /// # Errors
-/// `EPERM`; `EINVAL` for a user namespace that it is in already, and when threads or what it shares with others forbid.
+/// `EPERM`; `EINVAL` for a user namespace that it is in already, a pid namespace that is not below its own, and when threads
+/// or what it shares with others forbid.
 pub fn enter(cx: &Cx<'_>, contents: &Contents) -> Result<(), Errno> {
     let task = cx.task;
     let creds = task.creds();
@@ -118,8 +120,13 @@ pub fn enter(cx: &Cx<'_>, contents: &Contents) -> Result<(), Errno> {
             may(&net.owner)?;
             namespaces.net = net.clone();
         }
-        // There is one, which the caller is in.
-        Contents::Pid(_) => may(&UserNamespace::outermost())?,
+        Contents::Pid(pid) => {
+            may(&pid.owner)?;
+            if !task.process().pid_namespace().holds(pid) {
+                return Err(Errno::EINVAL);
+            }
+            namespaces.pid = pid.clone();
+        }
         Contents::Mount(mounts) => {
             may(&mounts.owner)?;
             if !creds.has_own(Capability::SysChroot) {

@@ -1,6 +1,6 @@
 //! [`NamespaceFile`]: what `/proc/PID/ns/*` opens, for setns(2) and for keeping a namespace.
 
-use super::{NetNamespace, Plain, UtsNamespace};
+use super::{NetNamespace, PidNamespace, Plain, UtsNamespace};
 use crate::abi::Errno;
 use crate::fs::stream::IoctlCx;
 use crate::fs::{Attr, MountNamespace, OpenFile, Stream, anon};
@@ -24,8 +24,8 @@ pub enum Contents {
     Mount(Arc<MountNamespace>),
     /// Network.
     Net(Arc<NetNamespace>),
-    /// Processes: of the container.
-    Pid(u64),
+    /// Numbers of processes.
+    Pid(Arc<PidNamespace>),
     /// Ids and capabilities.
     User(Arc<UserNamespace>),
     /// Names.
@@ -41,9 +41,22 @@ impl Contents {
             Self::Ipc(_, identity) => ("ipc", identity.ino),
             Self::Mount(namespace) => ("mnt", namespace.id),
             Self::Net(namespace) => ("net", namespace.ino),
-            Self::Pid(ino) => ("pid", *ino),
+            Self::Pid(namespace) => ("pid", namespace.ino),
             Self::User(namespace) => ("user", namespace.ino),
             Self::Uts(namespace) => ("uts", namespace.ino),
+        }
+    }
+
+    /// Whose capabilities count in it; of a user namespace, the one that it was made in.
+    #[must_use]
+    pub fn owner(&self) -> Option<Arc<UserNamespace>> {
+        match self {
+            Self::Cgroup(namespace) | Self::Ipc(_, namespace) => Some(namespace.owner.clone()),
+            Self::Mount(namespace) => Some(namespace.owner.clone()),
+            Self::Net(namespace) => Some(namespace.owner.clone()),
+            Self::Pid(namespace) => Some(namespace.owner.clone()),
+            Self::User(namespace) => namespace.parent().cloned(),
+            Self::Uts(namespace) => Some(namespace.owner.clone()),
         }
     }
 
@@ -76,8 +89,10 @@ impl NamespaceFile {
     }
 }
 
-const NS_GET_USERNS: u32 = 0xb701;
-const NS_GET_PARENT: u32 = 0xb702;
+/// Gives a descriptor of [`Contents::owner`].
+pub const NS_GET_USERNS: u32 = 0xb701;
+/// Gives a descriptor of the namespace above.
+pub const NS_GET_PARENT: u32 = 0xb702;
 const NS_GET_NSTYPE: u32 = 0xb703;
 const NS_GET_OWNER_UID: u32 = 0xb704;
 
@@ -103,9 +118,6 @@ impl Stream for NamespaceFile {
                 Ok(0)
             }
             (NS_GET_OWNER_UID, _) => Err(Errno::EINVAL),
-            (NS_GET_PARENT, Contents::User(_) | Contents::Pid(_)) => Err(Errno::EPERM),
-            (NS_GET_PARENT, _) => Err(Errno::EINVAL),
-            (NS_GET_USERNS, _) => Err(Errno::EPERM),
             _ => Err(Errno::ENOTTY),
         }
     }

@@ -1,12 +1,14 @@
-//! [`Namespaces`]: what a task shares with others, but for its numbers, its mounts and its ids (namespaces(7)).
+//! [`Namespaces`]: what a task shares with others, but for its mounts and its ids (namespaces(7)).
 //!
-//! Mounts are kept with root and working directory, the user namespace with the credentials. There is one pid namespace for
-//! a container.
+//! Mounts are kept with root and working directory, the user namespace with the credentials, the pid namespace that a
+//! process itself is in with the process.
 
 pub mod change;
 mod file;
+mod pid;
 
-pub use file::{Contents, NamespaceFile};
+pub use file::{Contents, NS_GET_PARENT, NS_GET_USERNS, NamespaceFile};
+pub use pid::PidNamespace;
 
 use super::UtsNames;
 use crate::abi::Errno;
@@ -58,6 +60,8 @@ pub struct Namespaces {
     pub cgroup: Arc<Plain>,
     /// Interfaces, protocols and their sockets.
     pub net: Arc<NetNamespace>,
+    /// Numbers of the processes that the task makes.
+    pub pid: Arc<PidNamespace>,
 }
 
 impl Namespaces {
@@ -71,6 +75,7 @@ impl Namespaces {
             ipc,
             cgroup: Plain::new(owner),
             net: NetNamespace::of_pod(net),
+            pid: PidNamespace::outermost(),
         }
     }
 }

@@ -149,6 +149,13 @@ pub struct Trace {
     pub changed_info: Option<SigInfo>,
 }
 
+/// The number by which the tracer of `task`, if it has one, sees what has `number` in the container.
+pub fn shown(task: &Task, number: u32) -> u32 {
+    let tree = task.container().tree();
+    let tracer = tree.traced.get(&task.tid()).and_then(|traced| tree.process(traced.tracer_pid));
+    tracer.map_or(number, |tracer| tracer.pid_namespace().shown(number))
+}
+
 /// Whether who has these credentials may see into another task's memory (ptrace(2), "Ptrace access mode checking",
 /// ATTACH_REALCREDS).
 #[must_use]
