@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_proto::control::Limits;
+use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
 /// Level of the lock around the limits shown.
@@ -482,6 +483,24 @@ impl ProcTask for Subject {
         let contents = namespaces::change::of_task(self.task.as_ref()?, name)?;
         let stream: Arc<dyn Stream> = Arc::new(NamespaceFile(contents));
         Some(OpenFile::new(FileBody::Stream(stream, None), 0))
+    }
+
+    fn describe_pidfd(&self, file: &OpenFile, out: &mut String) {
+        let Ok(process) = PidFd::process_of(file) else { return };
+        if process.is_reaped() {
+            out.push_str("Pid:\t-1\nNSpid:\t-1\n");
+            return;
+        }
+        // Who is not seen here has 0.
+        let pid = self.viewer.shown(process.pid());
+        let _ = write!(out, "Pid:\t{pid}\nNSpid:\t{pid}");
+        if self.viewer.holds(process.pid_namespace()) {
+            let subject = Self { process: process.clone(), task: None, viewer: self.viewer.clone() };
+            for [number, ..] in subject.inner_numbers([process.pid(); 4]) {
+                let _ = write!(out, "\t{number}");
+            }
+        }
+        out.push('\n');
     }
 
     fn pidfd(&self) -> Arc<OpenFile> {

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::fmt::Write;
 
 /// Level of a counter's lock.
 pub const LEVEL: Level = Level(145);
@@ -124,6 +125,16 @@ impl Stream for EventFd {
         mask.set(PollMask::IN, count > 0);
         mask.set(PollMask::OUT, count < MAX);
         mask
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        let count = *self.count.lock();
+        let semaphore = u8::from(self.take == Take::One);
+        let _ = write!(
+            out,
+            "eventfd-count: {count:16x}\neventfd-id: {}\neventfd-semaphore: {semaphore}\n",
+            self.ino
+        );
     }
 
     fn attr(&self) -> Attr {

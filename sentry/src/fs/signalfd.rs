@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of `struct signalfd_siginfo`.
@@ -84,6 +85,10 @@ impl Stream for SignalFd {
             table.add(&self.changed);
         }
         if self.source.has(self.set.load(Ordering::SeqCst)) { PollMask::IN } else { PollMask::empty() }
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        let _ = writeln!(out, "sigmask:\t{:016x}", self.set.load(Ordering::Relaxed));
     }
 
     fn attr(&self) -> Attr {

@@ -93,6 +93,11 @@ pub trait Stream: Send + Sync + Any {
     /// What readlink of `/proc/self/fd/N` says, such as `pipe:[7]`, when no path stands behind the stream.
     fn name(&self) -> String;
 
+    /// What `/proc/PID/fdinfo/N` says beside what it says of every file (proc_pid_fdinfo(5)).
+    fn fdinfo(&self, out: &mut String) {
+        let _ = out;
+    }
+
     /// The stream of a further open file for the same thing, when it is opened again through `/proc/PID/fd/N`; `flags`
     /// are open(2)'s.
     ///

@@ -14,6 +14,7 @@ use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Sleeper;
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::fmt::Write;
 
 /// Level of a timer's lock.
 pub const LEVEL: Level = Level(145);
@@ -22,6 +23,8 @@ struct State {
     schedule: Schedule,
     /// Expirations since the last read.
     ticks: u64,
+    /// Those of the last setting, as they are told.
+    flags: u32,
     timer: Timer,
 }
 
@@ -53,7 +56,10 @@ impl TimerFd {
             let timer = Timer::new(me.clone());
             Self {
                 clock,
-                state: SpinLock::new(LEVEL, State { schedule: Schedule::default(), ticks: 0, timer }),
+                state: SpinLock::new(
+                    LEVEL,
+                    State { schedule: Schedule::default(), ticks: 0, flags: 0, timer },
+                ),
                 ticked: WaitQueue::new(),
                 ino: anon::next_ino(),
             }
@@ -75,6 +81,7 @@ impl TimerFd {
         before.advance(now_ns);
         state.schedule = schedule;
         state.ticks = 0;
+        state.flags = u32::from(first == First::Absolute);
         state.timer.set(schedule.next_ns);
         Ok(before.to_itimerspec(now_ns))
     }
@@ -126,6 +133,19 @@ impl Stream for TimerFd {
             table.add(&self.ticked);
         }
         if self.state.lock().ticks > 0 { PollMask::IN } else { PollMask::empty() }
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        let (mut schedule, ticks, flags) = {
+            let state = self.state.lock();
+            (state.schedule, state.ticks, state.flags)
+        };
+        let now_ns = chitin_core::hooks::now_ns();
+        schedule.advance(now_ns);
+        let Itimerspec { interval, value } = schedule.to_itimerspec(now_ns);
+        let _ = write!(out, "clockid: {}\nticks: {ticks}\nsettime flags: 0{flags:o}\n", self.clock.number());
+        let _ = writeln!(out, "it_value: ({}, {})", value.sec, value.nsec);
+        let _ = writeln!(out, "it_interval: ({}, {})", interval.sec, interval.nsec);
     }
 
     fn attr(&self) -> Attr {

@@ -55,7 +55,9 @@ fn inotify_add_watch(cx: &mut Cx<'_>, fd: Fd, path: UserAddr, mask: u32) -> SysR
         return Err(Errno::ENOTDIR.into());
     }
     permission::check_node(&scope.cx(cx), node, Want::READ)?;
-    let number = with(&file, |inotify| inotify.watch(node, &found.mount.superblock, mask))?;
+    let attr = node.ops.attr(&scope.cx(cx))?;
+    let watched = (node, (attr.dev, attr.ino));
+    let number = with(&file, |inotify| inotify.watch(watched, &found.mount.superblock, mask))?;
     usize::try_from(number).map_err(|_| Errno::EINVAL.into())
 }
 

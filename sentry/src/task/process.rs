@@ -248,6 +248,13 @@ impl Process {
         self.state().status
     }
 
+    /// Whether it was waited for after its end: its number is free again.
+    #[must_use]
+    pub fn is_reaped(&self) -> bool {
+        let found = self.container.process(self.pid);
+        found.is_none_or(|found| !core::ptr::eq(Arc::as_ptr(&found), self))
+    }
+
     /// Whether it has ended.
     #[must_use]
     pub fn is_zombie(&self) -> bool {

@@ -16,6 +16,16 @@ pub enum SystemClock {
 }
 
 impl SystemClock {
+    /// `CLOCK_*`.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Realtime => 0,
+            Self::Monotonic => 1,
+            Self::Tai => 11,
+        }
+    }
+
     /// Its time in ns.
     #[must_use]
     pub fn now_ns(self, sleeper: &Sleeper) -> u64 {

@@ -72,6 +72,18 @@ impl Item {
         Arc::new(Self { file, epoll, state, listed: AtomicBool::new(false) })
     }
 
+    /// What user space asked for, as it is told: an item that has fired once and for all waits for nothing.
+    pub(super) fn told_interest(&self) -> Interest {
+        let state = self.state.lock();
+        let Interest { events, data } = state.interest;
+        let told = if state.disabled {
+            state.interest.mode().bits()
+        } else {
+            events | (PollMask::ERR | PollMask::HUP).bits()
+        };
+        Interest { events: told, data }
+    }
+
     /// Registers with the queues of `file`; returns what is ready.
     pub(super) fn watch(self: &Arc<Self>, file: &OpenFile) -> PollMask {
         let waker = ItemWaker(Arc::downgrade(self));

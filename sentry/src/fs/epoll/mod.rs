@@ -23,6 +23,7 @@ use chitin_core::lock::{Level, SpinLock};
 use chitin_core::sleep::Woken;
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use item::Item;
 pub use item::{Interest, Mode};
@@ -317,6 +318,22 @@ impl Stream for Epoll {
             PollMask::IN | PollMask::RDNORM
         } else {
             PollMask::empty()
+        }
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        let items: Vec<(i32, Arc<Item>)> =
+            self.items.lock().iter().map(|((fd, _), item)| (*fd, item.clone())).collect();
+        for (fd, item) in items {
+            let Some(file) = item.file.upgrade() else { continue };
+            let Interest { events, data } = item.told_interest();
+            let FileBody::Stream(stream, _) = file.body() else { continue };
+            let attr = stream.attr();
+            let _ = writeln!(
+                out,
+                "tfd: {fd:8} events: {events:8x} data: {data:16x}  pos:0 ino:{:x} sdev:{:x}",
+                attr.ino, attr.dev
+            );
         }
     }
 

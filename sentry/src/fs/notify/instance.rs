@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinLock};
 use chitin_core::wait::WaitQueue;
 use core::any::Any;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Level of an instance's lock.
@@ -40,6 +41,8 @@ pub struct Watch {
     number: i32,
     mask: AtomicU32,
     node: Arc<Node>,
+    /// Device and inode number.
+    identity: (u64, u64),
     superblock: Weak<Superblock>,
 }
 
@@ -118,11 +121,16 @@ impl Inotify {
         }
     }
 
-    /// Watches `node`, which is of `superblock`, for the events of `mask`; returns the watch's number.
+    /// Watches `node`, whose device and inode number are `identity` and which is of `superblock`, for the events of `mask`; returns the watch's number.
     ///
     /// # Errors
     /// `EEXIST` with [`Mask::MASK_CREATE`], `ENOSPC` with too many watches.
-    pub fn watch(&self, node: &Arc<Node>, superblock: &Arc<Superblock>, mask: Mask) -> Result<i32, Errno> {
+    pub fn watch(
+        &self,
+        (node, identity): (&Arc<Node>, (u64, u64)),
+        superblock: &Arc<Superblock>,
+        mask: Mask,
+    ) -> Result<i32, Errno> {
         let kept = Mask::EVENTS | Mask::EXCL_UNLINK | Mask::ONESHOT;
         let mut state = self.state.lock();
         if let Some(there) = state.watches.values().find(|watch| Arc::ptr_eq(&watch.node, node)) {
@@ -144,6 +152,7 @@ impl Inotify {
             number,
             mask: AtomicU32::new((mask & kept).bits()),
             node: node.clone(),
+            identity,
             superblock: Arc::downgrade(superblock),
         });
         state.watches.insert(number, watch.clone());
@@ -208,6 +217,19 @@ impl Stream for Inotify {
         let bytes = i32::try_from(self.state.lock().queue.bytes()).unwrap_or(i32::MAX);
         cx.user.write(UserPtr::new(UserAddr::new(argument)), &bytes)?;
         Ok(0)
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        let watches: Vec<Arc<Watch>> = self.state.lock().watches.values().rev().cloned().collect();
+        for watch in watches {
+            let (dev, ino) = watch.identity;
+            let _ = writeln!(
+                out,
+                "inotify wd:{:x} ino:{ino:x} sdev:{dev:x} mask:{:x} ignored_mask:0 ",
+                watch.number,
+                watch.mask().bits()
+            );
+        }
     }
 
     fn attr(&self) -> Attr {

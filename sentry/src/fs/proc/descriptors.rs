@@ -5,7 +5,7 @@ use super::source::ProcTask;
 use crate::abi::Errno;
 use crate::fs::node::LinkTarget;
 use crate::fs::pseudo::{Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, Text};
-use crate::fs::{FdTable, FsCx, Node};
+use crate::fs::{FdTable, FileBody, FsCx, Node};
 use crate::syscall::Fd;
 use alloc::format;
 use alloc::sync::Arc;
@@ -15,6 +15,9 @@ struct Fds {
     meta: Meta,
     task: Arc<dyn ProcTask>,
 }
+
+/// Number of the mount that files without a name are on.
+const ANONYMOUS_MOUNT: u32 = 1;
 
 struct FdInfos {
     meta: Meta,
@@ -79,7 +82,19 @@ impl Listing for FdInfos {
                 let entry = table(&*task)?.entry(fd).map_err(|_| Errno::ENOENT)?;
                 let position = *entry.file.position.lock(cx.sleeper);
                 let flags = entry.file.flags() | if entry.close_on_exec { 0o2_000_000 } else { 0 };
-                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t0\n").into_bytes())
+                let mount = entry.file.path().map_or(ANONYMOUS_MOUNT, |path| path.mount.id);
+                let ino = match (entry.file.body(), entry.file.node()) {
+                    (_, Some(node)) => node.ops.attr(cx)?.ino,
+                    (FileBody::Stream(stream, _), None) => stream.attr().ino,
+                    _ => 0,
+                };
+                let mut text =
+                    format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n");
+                if let FileBody::Stream(stream, _) = entry.file.body() {
+                    stream.fdinfo(&mut text);
+                }
+                task.describe_pidfd(&entry.file, &mut text);
+                Ok(text.into_bytes())
             }),
         ))
     }

@@ -93,6 +93,9 @@ pub trait ProcTask: Send + Sync {
     /// The file behind `/proc/PID/ns/NAME`; `None` for a zombie.
     fn namespace(&self, name: &str) -> Option<Arc<OpenFile>>;
 
+    /// What `fdinfo` says of a descriptor of a process, by the numbers that are shown here.
+    fn describe_pidfd(&self, file: &OpenFile, out: &mut String);
+
     /// A descriptor of its process, as by pidfd_open(2).
     fn pidfd(&self) -> Arc<OpenFile>;
 
