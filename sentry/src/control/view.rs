@@ -5,13 +5,14 @@ use crate::fs::block::{self, Disk};
 use crate::fs::proc::{self, CallDetails, ProcSource, ProcTask, SystemInfo, TaskInfo};
 use crate::fs::sys::{CgroupSource, LinkSource};
 use crate::fs::{FdTable, FileBody, FsContext, FsCx, OpenFile, Stream};
+use crate::ipc::IpcNamespace;
 use crate::mm::{Budget, Mm};
 use crate::net::NetStack;
 use crate::net::inet::interface::{LOOPBACK, UP};
 use crate::platform;
 use crate::security::{Capability, Creds};
 use crate::signal::{Action, Signal};
-use crate::task::namespaces::{self, NamespaceFile, PidNamespace};
+use crate::task::namespaces::{self, NamespaceFile, PidNamespace, UtsNamespace};
 use crate::task::pidfd::PidFd;
 use crate::task::{Container, Process, Task};
 use alloc::boxed::Box;
@@ -124,6 +125,17 @@ impl View {
         task.map_or_else(|| self.container.net.clone(), |task| task.namespaces().net.stack.clone())
     }
 
+    /// The names that a thread sees.
+    fn uts_of(&self, tid: u32) -> Arc<UtsNamespace> {
+        let task = self.container.task(tid);
+        task.map_or_else(|| self.container.namespaces.uts.clone(), |task| task.namespaces().uts.clone())
+    }
+
+    /// The System V objects and message queues that a thread sees.
+    fn ipc_of(&self, tid: u32) -> Arc<IpcNamespace> {
+        self.container.task(tid).map_or_else(|| self.container.ipc.clone(), |task| task.ipc())
+    }
+
     /// Whether a thread may change its network's settings.
     fn may_configure_net(&self, tid: u32) -> bool {
         self.container.task(tid).is_some_and(|task| {
@@ -186,15 +198,15 @@ impl ProcSource for View {
     fn sysctl(&self, caller: u32, name: &str) -> Option<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match name {
-            "kernel/hostname" => Some(text(&self.container.namespaces.uts.names.lock().host)),
-            "kernel/domainname" => Some(text(&self.container.namespaces.uts.names.lock().domain)),
+            "kernel/hostname" => Some(text(&self.uts_of(caller).names.lock().host)),
+            "kernel/domainname" => Some(text(&self.uts_of(caller).names.lock().domain)),
             "kernel/random/boot_id" => Some(id_text(&self.boot_id)),
             "kernel/random/uuid" => Some(id_text(&random_id())),
             "fs/aio-nr" => Some(format!("{}", crate::mm::aio_requests())),
             "kernel/threads-max" => Some(format!("{}", self.container.pids_limit().unwrap_or(63_000))),
             _ => match name.strip_prefix("net/") {
                 Some(name) => self.net_of(caller).sysctl(name),
-                None => crate::ipc::limits::read(&self.container.ipc, name),
+                None => crate::ipc::limits::read(&self.ipc_of(caller), name),
             },
         }
     }
@@ -203,8 +215,8 @@ impl ProcSource for View {
         block::owned_by(Arc::as_ptr(&self.container).addr())
     }
 
-    fn sysvipc(&self, name: &str) -> String {
-        let ipc = &self.container.ipc;
+    fn sysvipc(&self, caller: u32, name: &str) -> String {
+        let ipc = self.ipc_of(caller);
         match name {
             "shm" => ipc.segments.text(),
             "sem" => ipc.sets.text(),
@@ -234,11 +246,12 @@ impl ProcSource for View {
             return self.net_of(caller).set_sysctl(name, text);
         }
         let end = value.iter().position(|byte| *byte == b'\n').unwrap_or(value.len());
-        if let Some(result) = crate::ipc::limits::write(&self.container.ipc, name, value) {
+        if let Some(result) = crate::ipc::limits::write(&self.ipc_of(caller), name, value) {
             return result;
         }
         let value = value.get(..end.min(64)).unwrap_or_default().to_vec();
-        let mut uts = self.container.namespaces.uts.names.lock();
+        let uts = self.uts_of(caller);
+        let mut uts = uts.names.lock();
         match name {
             "kernel/hostname" => uts.host = value,
             "kernel/domainname" => uts.domain = value,

@@ -28,8 +28,8 @@ pub trait ProcSource: Send + Sync {
         Vec::new()
     }
 
-    /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`.
-    fn sysvipc(&self, name: &str) -> String;
+    /// Text of a file of `/proc/sysvipc`: `shm`, `sem`, `msg`, as the thread `caller` sees them.
+    fn sysvipc(&self, caller: u32, name: &str) -> String;
 
     /// Text of `/proc/keys` or `/proc/key-users`, as the thread `caller` sees it.
     fn keys(&self, caller: u32, name: &str) -> String {

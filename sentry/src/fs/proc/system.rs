@@ -67,8 +67,9 @@ pub(super) fn keys(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static 
 pub(super) fn sysvipc(source: &Arc<dyn ProcSource>, dev: u64) -> Arc<Node> {
     let file = |ino, name: &'static str| {
         let source = source.clone();
-        let contents =
-            Text(move |_: &FsCx<'_>| -> Result<Vec<u8>, Errno> { Ok(source.sysvipc(name).into_bytes()) });
+        let contents = Text(move |cx: &FsCx<'_>| -> Result<Vec<u8>, Errno> {
+            Ok(source.sysvipc(cx.caller.tid, name).into_bytes())
+        });
         (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
     };
     PseudoDir::fixed(Meta::new(dev, 150, 0o555), [file(151, "msg"), file(152, "sem"), file(153, "shm")])
