@@ -2,7 +2,7 @@
 //!
 //! No lock is held at a safe point, so drivers and wakers may take any.
 
-use crate::arch::percpu;
+use crate::arch::{cpu, percpu};
 use crate::sched::{smp, timer};
 use core::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ fn drain_slow() -> u32 {
     if work & TIMER != 0 {
         this.slice_end.store(0, Ordering::Relaxed);
         timer::expire(this);
-        smp::relieve(this);
+        smp::relieve(this, cpu::tsc());
         crate::clock::renew_pairing();
     }
     if work & DEVICE != 0 {

@@ -183,7 +183,10 @@ impl RunQueue {
                 inner.real_time.insert(thread);
             }
         }
-        if self.length.fetch_add(1, Ordering::SeqCst) == 0 {
+        // Changed under the lock alone; seen at once, for a CPU that goes to sleep looks at it after it has said so.
+        let before = self.length.load(Relaxed);
+        self.length.store(before + 1, Ordering::SeqCst);
+        if before == 0 {
             self.backlog.store(now, Relaxed);
         }
     }
@@ -201,7 +204,10 @@ impl RunQueue {
             };
             heap.remove(thread);
         }
-        if self.length.fetch_sub(1, Ordering::SeqCst) == 1 {
+        // One too many seen costs a look.
+        let before = self.length.load(Relaxed);
+        self.length.store(before.saturating_sub(1), Relaxed);
+        if before == 1 {
             self.backlog.store(0, Relaxed);
         }
     }

@@ -34,11 +34,11 @@ pub(crate) fn started() -> usize {
     STARTED.load(Ordering::Acquire)
 }
 
-/// Spreads if threads have been waiting here for long.
+/// Spreads if at TSC `now` threads have been waiting here for long.
 #[inline]
-pub(crate) fn relieve(this: &PerCpu) {
+pub(crate) fn relieve(this: &PerCpu, now: u64) {
     let since = this.queue.backlog_since();
-    if since != 0 && cpu::tsc().saturating_sub(since) > clock::tsc_ticks(BACKLOG_NS) {
+    if since != 0 && now.saturating_sub(since) > clock::tsc_ticks(BACKLOG_NS) {
         // Once per such time, not at every look.
         this.queue.restart_backlog();
         spread();

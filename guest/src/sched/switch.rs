@@ -67,10 +67,10 @@ fn give_cpu(how: Arrival) {
         let next = unsafe { this.queue.exchange(number, current, how, now) };
         if next.is_null() {
             this.slice_end.store(0, Ordering::Relaxed);
-            smp::relieve(this);
+            smp::relieve(this, now);
         } else {
             thread.gave_way.store(thread.gave_way.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            smp::relieve(this);
+            smp::relieve(this, now);
             switch_to(this, next, now);
         }
     }
@@ -92,7 +92,7 @@ fn switch_away(this: &'static PerCpu) {
     current.slept.store(current.slept.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     this.queue.settle(current, now);
     let next = this.queue.pop(now).unwrap_or_else(|| this.idle_thread.load(Ordering::Relaxed));
-    smp::relieve(this);
+    smp::relieve(this, now);
     switch_to(this, next, now);
 }
 
@@ -131,10 +131,12 @@ fn switch_to(this: &'static PerCpu, next: *mut Thread, now: u64) {
 /// First thing after a switch, on the new stack: the thread that ran before may now run elsewhere, or be freed.
 pub(crate) fn finish() {
     let this = percpu::this();
-    let previous = this.previous.swap(null_mut(), Ordering::Relaxed);
+    // The CPU's own: no exchange.
+    let previous = this.previous.load(Ordering::Relaxed);
     if previous.is_null() {
         return;
     }
+    this.previous.store(null_mut(), Ordering::Relaxed);
     // SAFETY: a thread lives at least until it is buried, which only this place does, once.
     unsafe {
         let dead = (*previous).is_dead();
