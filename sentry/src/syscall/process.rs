@@ -198,7 +198,7 @@ fn wait4(
     let Some(waited) = wait(cx.task, &cx.waiter(), whom, options)? else { return Ok(0) };
     cx.user().write_if(status, &waited.status())?;
     cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
-    Ok(cx.task.shown(waited.pid) as usize)
+    Ok(waited.pid as usize)
 }
 
 const P_ALL: u32 = 0;
@@ -220,8 +220,7 @@ fn waitid(
         cx.user().write_if(rusage, &Rusage::new(waited.usage))?;
     }
     // Linux writes the information, zeros if there is none, also when the call fails.
-    cx.user()
-        .write_if(info, &waited.map_or([0; 128], |waited| child_info(cx.task.shown(waited.pid), waited)))?;
+    cx.user().write_if(info, &waited.map_or([0; 128], child_info))?;
     result.map(|_| 0)
 }
 
@@ -254,8 +253,7 @@ fn wait_id(cx: &Cx<'_>, kind: u32, id: u32, options: u32) -> Result<Option<Waite
     Ok(waited)
 }
 
-/// `siginfo_t` of a child that the caller calls `pid`.
-fn child_info(pid: u32, waited: &Waited) -> [u8; 128] {
+fn child_info(waited: &Waited) -> [u8; 128] {
     use crate::signal::{Origin, SigInfo, Signal, code, stop};
     let (code, status) = match waited.event {
         Event::Ended(status) => stop::exit_code_and_status(status),
@@ -263,6 +261,6 @@ fn child_info(pid: u32, waited: &Waited) -> [u8; 128] {
         Event::Traced(code) => (code::CLD_TRAPPED, code.cast_signed()),
         Event::Stop(StopEvent::Continued) => (code::CLD_CONTINUED, i32::from(Signal::CONT.number())),
     };
-    let origin = Origin::Child { pid, uid: waited.uid, status, user_ticks: 0, system_ticks: 0 };
+    let origin = Origin::Child { pid: waited.pid, uid: waited.uid, status, user_ticks: 0, system_ticks: 0 };
     SigInfo { signal: Signal::CHLD, errno: 0, code, origin }.to_bytes()
 }

@@ -61,7 +61,7 @@ pub enum Event {
 /// What was waited for.
 #[derive(Clone, Copy, Debug)]
 pub struct Waited {
-    /// The child.
+    /// The child, by the number that the waiter sees.
     pub pid: u32,
     /// Its real user id.
     pub uid: u32,
@@ -118,13 +118,15 @@ fn look(parent: &Process, whom: Whom, options: WaitOptions) -> Result<Option<Wai
     };
     let usage = child.usage().plus(child.state().waited_children);
     let uid = tree.tasks.get(&child.pid()).map_or(0, |task| task.creds().uid);
+    // Once it is reaped nobody sees it.
+    let pid = parent.pid_namespace().shown(child.pid());
     if matches!(event, Event::Ended(_)) && !options.contains(WaitOptions::NO_WAIT) {
         drop(reap(&mut tree, child.pid()));
         drop(tree);
         let mut state = parent.state();
         state.waited_children = state.waited_children.plus(usage);
     }
-    Ok(Some(Waited { pid: child.pid(), uid, event, usage }))
+    Ok(Some(Waited { pid, uid, event, usage }))
 }
 
 /// What may be told of the threads that the caller traces.
@@ -145,10 +147,12 @@ fn look_at_traced(
     }
     let found = own.find_map(|traced| Some((traced.task.clone(), traced_event(traced, options)?)));
     let Some((task, event)) = found else { return Ok(None) };
-    let waited = Waited { pid: task.tid(), uid: task.creds().uid, event, usage: task.usage() };
+    let pid = tracer.pid_namespace().shown(task.tid());
+    let waited = Waited { pid, uid: task.creds().uid, event, usage: task.usage() };
     if matches!(event, Event::Ended(_)) && !options.contains(WaitOptions::NO_WAIT) {
         tree.traced.remove(&task.tid());
         after_detach(tree, &task);
+        tree.settle(task.tid());
     }
     Ok(Some(waited))
 }

@@ -1,5 +1,6 @@
 //! `fd`, `fdinfo` and the network files of a process.
 
+use super::process::check_seen;
 use super::root::parse_id;
 use super::source::ProcTask;
 use crate::abi::Errno;
@@ -59,7 +60,8 @@ impl Listing for Fds {
         table(&*self.task)?.get(fd).map_err(|_| Errno::ENOENT)?;
         let task = self.task.clone();
         let meta = Meta { ino: ino(&self.meta, fd.0), mode: 0, ..self.meta };
-        Ok(PseudoLink::node(meta, move |_| {
+        Ok(PseudoLink::node(meta, move |cx| {
+            check_seen(&*task, cx)?;
             let file = table(&*task)?.get(fd).map_err(|_| Errno::ENOENT)?;
             Ok(LinkTarget::File(file))
         }))
@@ -79,6 +81,7 @@ impl Listing for FdInfos {
         Ok(PseudoFile::node(
             meta,
             Text(move |cx: &FsCx<'_>| {
+                check_seen(&*task, cx)?;
                 let entry = table(&*task)?.entry(fd).map_err(|_| Errno::ENOENT)?;
                 let position = *entry.file.position.lock(cx.sleeper);
                 let flags = entry.file.flags() | if entry.close_on_exec { 0o2_000_000 } else { 0 };

@@ -1,5 +1,6 @@
 //! `maps`, `smaps`, `cmdline`, `environ`, `auxv`, `exe`.
 
+use super::process::check_seen;
 use super::source::ProcTask;
 use crate::abi::Errno;
 use crate::fs::FsCx;
@@ -33,6 +34,7 @@ pub(super) fn cmdline(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
 
 /// `/proc/PID/environ`.
 pub(super) fn environ(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    check_seen(task, cx)?;
     let Some(mm) = task.mm() else { return Ok(Vec::new()) };
     let (from, to) = mm.usage().environment;
     remote(cx, task, from, to)
@@ -40,6 +42,7 @@ pub(super) fn environ(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
 
 /// `/proc/PID/auxv`.
 pub(super) fn auxv(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    check_seen(task, cx)?;
     let Some(mm) = task.mm() else { return Ok(Vec::new()) };
     Ok(mm.auxv(cx.sleeper).iter().flat_map(|word| word.to_le_bytes()).collect())
 }
@@ -83,12 +86,14 @@ fn area_line(cx: &FsCx<'_>, task: &dyn ProcTask, area: &AreaInfo) -> String {
 
 /// `/proc/PID/maps`.
 pub(super) fn maps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    check_seen(task, cx)?;
     let areas = task.mm().map(|mm| mm.areas()).unwrap_or_default();
     Ok(areas.iter().map(|area| area_line(cx, task, area)).collect::<String>().into_bytes())
 }
 
 /// `/proc/PID/smaps`.
 pub(super) fn smaps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    check_seen(task, cx)?;
     let mut out = String::new();
     for area in task.mm().map(|mm| mm.areas()).unwrap_or_default() {
         out.push_str(&area_line(cx, task, &area));

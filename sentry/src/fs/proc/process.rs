@@ -122,7 +122,8 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     files.insert("oom_score_adj", PseudoFile::node(meta(41, 0o644), OomScoreAdj(task.clone())));
     for (name, file) in [("cwd", 50), ("root", 51), ("exe", 52)] {
         let task = task.clone();
-        files.insert(name, PseudoLink::node(meta(file, 0), move |_| place(&*task, name)));
+        let target = move |cx: &FsCx<'_>| check_seen(&*task, cx).and_then(|()| place(&*task, name));
+        files.insert(name, PseudoLink::node(meta(file, 0), target));
     }
     files.insert("fd", descriptors::fd_dir(meta(60, 0o500), task));
     files.insert("fdinfo", descriptors::fdinfo_dir(meta(61, 0o555), task));
@@ -131,13 +132,22 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     let namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "user", "uts"];
     let links = (0u32..).zip(namespaces).map(|(index, name)| {
         let (meta, task) = (meta(71 + u64::from(index), 0), task.clone());
-        (
-            name,
-            PseudoLink::node(meta, move |_| task.namespace(name).map(LinkTarget::File).ok_or(Errno::ENOENT)),
-        )
+        let target = move |cx: &FsCx<'_>| {
+            check_seen(&*task, cx)?;
+            task.namespace(name).map(LinkTarget::File).ok_or(Errno::ENOENT)
+        };
+        (name, PseudoLink::node(meta, target))
     });
     files.insert("ns", PseudoDir::fixed(meta(70, 0o511), links));
     files
+}
+
+/// What is told only to who may look into the process (ptrace(2), `PTRACE_MODE_READ_FSCREDS`).
+///
+/// # Errors
+/// `EACCES`.
+pub(super) fn check_seen(task: &dyn ProcTask, cx: &FsCx<'_>) -> Result<(), Errno> {
+    if task.mm().is_none() || task.may_be_seen(cx) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 fn place(task: &dyn ProcTask, name: &str) -> Result<LinkTarget, Errno> {
