@@ -1,12 +1,7 @@
 //! Calls on the machine itself: accounting, swap, power, ports, modules. A container may make none of them; who has not the
 //! privilege is told so as on Linux, who has it hears that the call is not there.
 
-use super::row::{
-    Restart::Never,
-    Row,
-    Support::{Full, Partial},
-    row,
-};
+use super::row::{Restart::Never, Row, Support::Partial, row};
 use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::security::Capability;
@@ -19,7 +14,14 @@ pub const ROWS: &[Row] = &[
     row!(163, "acct", 0, acct, Never, Partial("EPERM without CAP_SYS_PACCT, else ENOSYS")),
     row!(167, "swapon", 2, swapon, Never, Partial("EPERM without CAP_SYS_ADMIN, else ENOSYS")),
     row!(168, "swapoff", 0, swapoff, Never, Partial("EPERM without CAP_SYS_ADMIN, else ENOSYS")),
-    row!(169, "reboot", 3, reboot, Never, Full),
+    row!(
+        169,
+        "reboot",
+        3,
+        reboot,
+        Never,
+        Partial("ends the init of the caller's pid namespace; there is no machine to restart")
+    ),
     row!(172, "iopl", 1, iopl, Never, Partial("EPERM without CAP_SYS_RAWIO, else ENOSYS")),
     row!(173, "ioperm", 3, ioperm, Never, Partial("EPERM without CAP_SYS_RAWIO, else ENOSYS")),
     row!(175, "init_module", 0, module, Never, Partial("EPERM without CAP_SYS_MODULE, else ENOSYS")),

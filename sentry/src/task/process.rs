@@ -286,7 +286,11 @@ impl Process {
         let _kill = self.container.changed.register(&sleeper.waker());
         let mut told = self.container.oom_kills();
         loop {
-            let status = self.status();
+            // Whoever ends sets it and is reaped with the tree locked: once it is seen, all of that has happened.
+            let status = {
+                let _tree = self.container.tree();
+                self.status()
+            };
             let kills = self.container.oom_kills();
             if kills != core::mem::replace(&mut told, kills) {
                 short();
