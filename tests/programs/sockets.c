@@ -244,13 +244,25 @@ static int is_skipped(int domain, int level, int name)
 {
     static const int sockets[] = {17, 26, 27, 37, 50, 51, 52, 53, 55, 56, 57, 60, 61, 63, 64, 65, 66};
     static const int ip[] = {4, 5, 9, 16, 17, 22, 26, 35, 36, 50, 51, 52};
-    const int *list = level == SOL_SOCKET ? sockets : ip;
-    int count = level == SOL_SOCKET ? sizeof sockets / sizeof *sockets : sizeof ip / sizeof *ip;
+    static const int ipv6[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 17, 18, 27, 28, 30, 31, 32, 34, 35, 36, 48, 50, 54, 55, 57, 59, 61, 62,
+                               70, 72, 75, 76, 77, 80};
+    static const int tcp[] = {10, 11, 14, 19, 20, 21, 22, 23, 24, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 37, 38};
+    static const struct { int level, count; const int *names; } lists[] = {
+        {SOL_SOCKET, sizeof sockets / sizeof *sockets, sockets},
+        {SOL_IP, sizeof ip / sizeof *ip, ip},
+        {IPPROTO_IPV6, sizeof ipv6 / sizeof *ipv6, ipv6},
+        {IPPROTO_TCP, sizeof tcp / sizeof *tcp, tcp},
+    };
     if (level == SOL_SOCKET && domain == AF_UNIX && (name == 25 || name == 62))
         return 1;
-    for (int i = 0; (level == SOL_SOCKET || level == SOL_IP) && i < count; i++)
-        if (list[i] == name)
-            return 1;
+    if (level == SOL_SOCKET && domain == AF_NETLINK && (name == 20 || name == 21 || name == 25 || name == 28))
+        return 1;
+    if (level == 270 && name == 8)
+        return 1;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        for (int j = 0; lists[i].level == level && j < lists[i].count; j++)
+            if (lists[i].names[j] == name)
+                return 1;
     return 0;
 }
 
@@ -316,6 +328,40 @@ static void ip_options(void)
     sweep("tcp", AF_INET, SOCK_STREAM, 0, SOL_IP, 1, 52);
     sweep("udp", AF_INET, SOCK_DGRAM, 0, SOL_IP, 1, 52);
     sweep("raw", AF_INET, SOCK_RAW, IPPROTO_ICMP, SOL_IP, 1, 52);
+}
+
+static void ipv6_options(void)
+{
+    sweep("tcp", AF_INET6, SOCK_STREAM, 0, IPPROTO_IPV6, 1, 80);
+    sweep("udp", AF_INET6, SOCK_DGRAM, 0, IPPROTO_IPV6, 1, 80);
+    sweep("raw", AF_INET6, SOCK_RAW, IPPROTO_UDP, IPPROTO_IPV6, 1, 80);
+    sweep("udp of ipv6", AF_INET6, SOCK_DGRAM, 0, SOL_IP, 1, 15);
+}
+
+static void protocol_options(void)
+{
+    sweep("tcp", AF_INET, SOCK_STREAM, 0, IPPROTO_TCP, 1, 38);
+    sweep("udp", AF_INET, SOCK_DGRAM, 0, IPPROTO_UDP, 1, 5);
+    sweep("raw", AF_INET, SOCK_RAW, IPPROTO_ICMP, 255, 1, 3);
+    sweep("raw", AF_INET, SOCK_RAW, IPPROTO_UDP, 255, 1, 3);
+    sweep("tcp", AF_INET, SOCK_STREAM, 0, IPPROTO_UDP, 1, 3);
+    sweep("tcp", AF_INET, SOCK_STREAM, 0, IPPROTO_IPV6, 16, 18);
+    sweep("unix", AF_UNIX, SOCK_STREAM, 0, SOL_IP, 1, 2);
+    sweep("netlink", AF_NETLINK, SOCK_RAW, 0, 270, 1, 12);
+    sweep("netlink", AF_NETLINK, SOCK_RAW, 0, SOL_SOCKET, 1, 49);
+}
+
+static void mtus(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), value = 0;
+    socklen_t len = sizeof value;
+    SHOW(getsockopt(fd, SOL_IP, IP_MTU, &value, &len));
+    SHOW(CONNECT4(fd, "127.0.0.1", 9));
+    SHOW(getsockopt(fd, SOL_IP, IP_MTU, &value, &len));
+    NUMBER(value);
+    struct ends pair = tcp_pair();
+    SHOW(getsockopt(pair.from, SOL_IP, IP_MTU, &value, &len));
+    NUMBER(value);
 }
 
 static void peek_offsets(void)
@@ -680,7 +726,8 @@ int main(int argc, char **argv)
         {"urgent_tcp", urgent_tcp},         {"urgent_unix", urgent_unix},
         {"urgent_others", urgent_others},   {"half_good", half_good},
         {"socket_options", socket_options}, {"ip_options", ip_options},
-        {"peek_offsets", peek_offsets},     {"truncated", truncated},
+        {"ipv6_options", ipv6_options},     {"protocol_options", protocol_options},
+        {"mtus", mtus},                     {"peek_offsets", peek_offsets},     {"truncated", truncated},
         {"rights", rights},                 {"lingering", lingering},
         {"oneself", oneself},               {"sources", sources},
         {"lite", lite},

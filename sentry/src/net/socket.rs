@@ -364,12 +364,18 @@ impl SocketFile {
     /// As getsockopt(2).
     pub fn option(&self, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
         const SO_PEERNAME: i32 = 28;
+        const SOL_NETLINK: i32 = 270;
+        const LIST_MEMBERSHIPS: i32 = 9;
         match self.socket.option(level, name) {
             Err(Errno::ENOPROTOOPT) if (level, name) == (SOL_SOCKET, SO_PEERNAME) => {
                 let peer = self.socket.peer()?.to_bytes();
                 peer.get(..room).map(<[u8]>::to_vec).ok_or(Errno::EINVAL)
             }
             Err(Errno::ENOPROTOOPT) if level == SOL_SOCKET => self.kept.lock().get(name, room),
+            // Netlink wants room for the whole.
+            Ok(_) if level == SOL_NETLINK && name != LIST_MEMBERSHIPS && room < size_of::<i32>() => {
+                Err(Errno::EINVAL)
+            }
             other => other,
         }
     }

@@ -171,6 +171,23 @@ impl Base {
         Ok(())
     }
 
+    /// `IP_MTU` and `IPV6_MTU`: what fits through the path to whom it is connected to.
+    ///
+    /// # Errors
+    /// `ENOTCONN` when it is not connected.
+    pub(super) fn path_mtu(&self, remote: Option<Endpoint>) -> Result<Vec<u8>, Errno> {
+        let remote = remote.ok_or(Errno::ENOTCONN)?;
+        let settings = self.settings.lock().clone();
+        let way = self.stack.route(remote, &settings).map_err(|_| Errno::ENOTCONN)?;
+        let mtu = match &way.hop {
+            Some(hop) => self.stack.paths.get(way.to, hop.card.mtu(), chitin_core::hooks::now_ns()),
+            None => self.stack.loopback.describe().mtu,
+        };
+        // No packet of IPv4 is longer.
+        let mtu = if way.to.is_ipv4() { mtu.min(0xffff) } else { mtu };
+        Ok(mtu.to_ne_bytes().to_vec())
+    }
+
     /// An address of this socket's family for one that is not known.
     pub(super) fn unspecified(&self) -> Endpoint {
         Endpoint::new(self.family.unspecified(), 0)

@@ -306,6 +306,9 @@ fn control(family: Family, settings: &Settings, datagram: &Datagram) -> Vec<Cont
         if settings.receive_hops {
             add(41, 52, &datagram.ttl.to_ne_bytes());
         }
+        if settings.switches6 & 1 << 74 != 0 {
+            add(41, 74, &Family::V6.show(datagram.to).to_bytes());
+        }
         if settings.receive_class {
             add(41, 67, &datagram.tos.to_ne_bytes());
         }

@@ -398,6 +398,12 @@ impl Socket for Raw {
     }
 
     fn option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        match (level, name, self.base.protocol) {
+            (SOL_RAW, 1, ICMP) => {}
+            (SOL_RAW, 1, _) => return Err(Errno::EOPNOTSUPP),
+            (SOL_RAW, ..) => return Err(Errno::ENOPROTOOPT),
+            _ => {}
+        }
         if matches!((level, name), (SOL_RAW, 1) | (SOL_ICMPV6, 1)) {
             let filter = self.state.lock().filter;
             let words = if level == SOL_RAW { 1 } else { 8 };
@@ -413,8 +419,12 @@ impl Socket for Raw {
         match (level, name, self.base.protocol) {
             (SOL_RAW, 1, ICMP) | (SOL_ICMPV6, 1, ICMPV6) if !self.is_ping() => {
                 let mut state = self.state.lock();
-                for (word, bytes) in state.filter.iter_mut().zip(value.chunks_exact(4)) {
-                    *word = bytes.try_into().map_or(0, u32::from_ne_bytes);
+                let words = if level == SOL_RAW { 1 } else { 8 };
+                for (word, bytes) in state.filter.iter_mut().take(words).zip(value.chunks(4)) {
+                    // What is not given stays.
+                    let mut whole = word.to_ne_bytes();
+                    whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                    *word = u32::from_ne_bytes(whole);
                 }
                 Ok(())
             }
@@ -426,6 +436,7 @@ impl Socket for Raw {
                     Err(Errno::EINVAL)
                 }
             }
+            (SOL_RAW, 1, _) => Err(Errno::EOPNOTSUPP),
             (SOL_RAW, ..) => Err(Errno::ENOPROTOOPT),
             _ => self.base.set_option(level, name, value, self.state.lock().local.is_some()),
         }

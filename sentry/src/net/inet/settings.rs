@@ -86,6 +86,10 @@ pub(super) struct Settings {
     pub(super) multicast_all6: bool,
     /// Options of IP that are on without effect here, a bit for each number.
     pub(super) switches4: u64,
+    /// Options of IPv6 that are on, as those.
+    pub(super) switches6: u128,
+    /// `IPV6_MINHOPCOUNT`.
+    pub(super) least_hops: i32,
     /// `IP_MINTTL`.
     pub(super) least_ttl: i32,
     pub(super) groups: Groups,
@@ -221,6 +225,8 @@ impl Settings {
             dont_fragment: false,
             multicast_all6: true,
             switches4: 0,
+            switches6: 0,
+            least_hops: 0,
             least_ttl: 0,
             groups: Groups::default(),
         }
@@ -343,19 +349,21 @@ impl Settings {
             18 => self.multicast_hops,
             19 => i32::from(self.multicast_loop),
             23 => self.mtu_discover6,
-            24 => 65536,
+            24 => return Err(Errno::ENOTCONN),
             25 => i32::from(self.receive_errors6),
             26 => i32::from(self.v6_only),
             29 => i32::from(self.multicast_all6),
             49 => i32::from(self.packet_info6),
             51 => i32::from(self.receive_hops),
-            53 | 55 | 56 | 58 | 60 | 74 | 75 | 33 | 80 | 81 => 0,
+            33 | 53 | 56 | 58 | 60 | 74 => i32::from(self.switches6 & 1 << name != 0),
+            73 => self.least_hops,
+            75 => i32::from(self.transparent),
+            78 => i32::from(self.free_bind),
             62 => i32::from(self.dont_fragment),
             66 => i32::from(self.receive_class),
             67 => self.traffic_class,
             70 => i32::from(self.auto_flow),
             72 => 2,
-            73 => 0,
             _ => return Err(Errno::ENOPROTOOPT),
         };
         Ok(value.to_ne_bytes().to_vec())
@@ -620,7 +628,7 @@ impl Settings {
                 _ => return Err(Errno::EINVAL),
             },
             25 => self.receive_errors6 = on,
-            26 if facts.is_bound => return Err(Errno::EINVAL),
+            26 if facts.is_bound || facts.kind == SocketType::Raw => return Err(Errno::EINVAL),
             26 => self.v6_only = on,
             29 => self.multicast_all6 = on,
             49 => self.packet_info6 = on,
@@ -629,11 +637,28 @@ impl Settings {
             66 => self.receive_class = on,
             67 => match number {
                 -1 => self.traffic_class = 0,
+                // The bits of congestion are not the program's.
+                0..=255 if facts.kind == SocketType::Stream => {
+                    self.traffic_class = number & 0xfc | self.traffic_class & 3;
+                }
                 0..=255 => self.traffic_class = number,
                 _ => return Err(Errno::EINVAL),
             },
             70 => self.auto_flow = on,
-            24 | 33 | 72 | 73 => {}
+            24 if number != 0 && number < 1280 => return Err(Errno::EINVAL),
+            24 | 72 => {}
+            // Extension headers, flow labels and path MTUs of which there are none to tell; IPV6_RECVORIGDSTADDR.
+            33 | 53 | 56 | 58 | 60 | 74 => {
+                let bit = 1u128.checked_shl(name.unsigned_abs()).unwrap_or(0);
+                self.switches6 = self.switches6 & !bit | if on { bit } else { 0 };
+            }
+            73 => match number {
+                0..=255 => self.least_hops = number,
+                _ => return Err(Errno::EINVAL),
+            },
+            75 if on && around.maker.raw == Privilege::Denied => return Err(Errno::EPERM),
+            75 => self.transparent = on,
+            78 => self.free_bind = on,
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())

@@ -32,6 +32,12 @@ use message::{Builder, DONE, HEADER, Header, MULTI};
 const LEVEL: Level = Level(142);
 const PORTS_LEVEL: Level = Level(143);
 
+/// Sizes of buffers: at first, the most that may be asked for, the least.
+const DEFAULT_BYTES: i32 = 212_992;
+const MOST_BYTES: u32 = 212_992;
+const LEAST_SEND: i32 = 4608;
+const LEAST_RECEIVE: i32 = 2304;
+
 const ROUTE: i32 = 0;
 const SOCK_DIAG: i32 = 4;
 const KOBJECT_UEVENT: i32 = 15;
@@ -97,6 +103,8 @@ struct State {
     /// Messages, and the mask of the group that each is for.
     queue: VecDeque<(Vec<u8>, u32)>,
     waiting: usize,
+    /// Sizes of the buffers to send and receive, as they are told.
+    sizes: (i32, i32),
     /// An answer was lost for want of room.
     overrun: bool,
     /// `SOL_NETLINK` options that are on, a bit each.
@@ -133,7 +141,7 @@ impl Netlink {
         if !matches!(protocol, ROUTE | SOCK_DIAG | KOBJECT_UEVENT | GENERIC) {
             return Err(Errno::EPROTONOSUPPORT);
         }
-        let state = SpinLock::new(LEVEL, State::default());
+        let state = SpinLock::new(LEVEL, State { sizes: (DEFAULT_BYTES, DEFAULT_BYTES), ..State::default() });
         let readable = WaitQueue::new();
         let socket = Arc::new(Self {
             stack,
@@ -360,10 +368,17 @@ impl Socket for Netlink {
         let value = match (level, name) {
             (SOL_SOCKET, 3) => self.kind.number(),
             (SOL_SOCKET, 4) => 0,
-            (SOL_SOCKET, 7 | 8) => 212_992,
+            (SOL_SOCKET, 7) => self.state.lock().sizes.0,
+            (SOL_SOCKET, 8) => self.state.lock().sizes.1,
             (SOL_SOCKET, 38) => self.protocol,
+            (SOL_SOCKET, 42) => return Err(Errno::EOPNOTSUPP),
             (SOL_SOCKET, 39) => i32::from(AF_NETLINK),
-            (SOL_SOCKET, 1 | 2 | 5 | 6 | 9 | 12 | 15 | 16 | 30) => 0,
+            // NETLINK_LIST_MEMBERSHIPS: groups, as far as there were any.
+            (SOL_NETLINK, 9) => {
+                let groups = self.state.lock().groups;
+                let words = if groups == 0 { 0 } else { 8 };
+                return Ok(groups.to_ne_bytes().into_iter().take(words).collect());
+            }
             (SOL_NETLINK, 3..=5 | 8 | 10..=12) => {
                 i32::from(self.state.lock().options & (1 << name.unsigned_abs()) != 0)
             }
@@ -375,8 +390,20 @@ impl Socket for Netlink {
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         let number = value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
         match (level, name) {
-            // Buffers, credentials and filters: of no effect for what is asked and answered at once.
-            (SOL_SOCKET, 2 | 6..=8 | 12 | 15 | 16 | 29 | 32 | 33) => Ok(()),
+            // Buffers: of no effect for what is asked and answered at once.
+            (SOL_SOCKET, 7 | 8 | 32 | 33) => {
+                let wanted = number.ok_or(Errno::EINVAL)?;
+                let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(MOST_BYTES);
+                let size = i32::try_from(wanted.saturating_mul(2)).unwrap_or(i32::MAX);
+                let mut state = self.state.lock();
+                match name {
+                    7 | 32 => state.sizes.0 = size.max(LEAST_SEND),
+                    _ => state.sizes.1 = size.max(LEAST_RECEIVE),
+                }
+                Ok(())
+            }
+            (SOL_SOCKET, 42) if number.is_some() => Err(Errno::EOPNOTSUPP),
+            (SOL_SOCKET, _) if number.is_none() => Err(Errno::EINVAL),
             // NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP.
             (SOL_NETLINK, 1 | 2) => {
                 let group = u32::try_from(number.ok_or(Errno::EINVAL)?).unwrap_or(0);
@@ -389,7 +416,7 @@ impl Socket for Netlink {
             (SOL_NETLINK, 3..=5 | 8 | 10..=12) => {
                 let bit = 1 << name.unsigned_abs();
                 let mut state = self.state.lock();
-                match number.ok_or(Errno::EINVAL)? {
+                match number.unwrap_or(0) {
                     0 => state.options &= !bit,
                     _ => state.options |= bit,
                 }

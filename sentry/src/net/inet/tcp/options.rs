@@ -48,6 +48,8 @@ pub(super) struct Options {
     user_timeout: i32,
     not_sent_low_water: u32,
     queue_report: bool,
+    /// `TCP_THIN_LINEAR_TIMEOUTS`.
+    is_thin: bool,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             user_timeout: 0,
             not_sent_low_water: 0,
             queue_report: false,
+            is_thin: false,
         }
     }
 }
@@ -86,7 +89,7 @@ pub(super) fn tuning(options: &Options, base: &Base) -> Tuning {
     });
     let linger = match options.linger2 {
         ..0 => 0,
-        60 => u64::try_from(default("ipv4/tcp_fin_timeout")).unwrap_or(60),
+        0 | 60 => u64::try_from(default("ipv4/tcp_fin_timeout")).unwrap_or(60),
         seconds => u64::try_from(seconds).unwrap_or(60),
     };
     let byte = |value: i32, none: u8| u8::try_from(value).unwrap_or(none);
@@ -142,6 +145,13 @@ impl Tcp {
             let bytes = if size.is_fixed { size.bytes } else { size.bytes.max(AUTO_SEND) };
             return Ok(i32::try_from(bytes).unwrap_or(i32::MAX).to_ne_bytes().to_vec());
         }
+        if matches!((level, name), (0, 14)) || (level, name) == (41, 24) && self.base.family == Family::V6 {
+            let remote = match &self.state.lock().phase {
+                Phase::Open(link) => Some(link.tuple.1),
+                _ => None,
+            };
+            return self.base.path_mtu(remote);
+        }
         let mut facts = self.base.facts(listens, false, error);
         self.base.settings.lock().get(level, name, &mut facts)
     }
@@ -165,6 +175,7 @@ impl Tcp {
             5 => options.keep_interval.unwrap_or_else(|| default("ipv4/tcp_keepalive_intvl")),
             6 => options.keep_count.unwrap_or_else(|| default("ipv4/tcp_keepalive_probes")),
             7 => options.syn_count.unwrap_or_else(|| default("ipv4/tcp_syn_retries")),
+            8 if options.linger2 == 0 => default("ipv4/tcp_fin_timeout"),
             8 => options.linger2,
             9 => options.defer_seconds,
             10 => options.window_clamp,
@@ -178,7 +189,8 @@ impl Tcp {
                 name.resize(16, 0);
                 return Ok(name);
             }
-            16 | 17 | 19 | 23 | 30 | 34 | 37 => 0,
+            16 => i32::from(options.is_thin),
+            17 | 19 | 23 | 30 | 34 | 37 => 0,
             18 => options.user_timeout,
             24 => 0,
             25 => options.not_sent_low_water.cast_signed(),
@@ -307,7 +319,7 @@ impl Tcp {
             let known = match wanted {
                 b"cubic" => "cubic",
                 b"reno" => "reno",
-                b"" => return Err(Errno::EINVAL),
+                b"" if value.is_empty() => return Err(Errno::EINVAL),
                 _ => return Err(Errno::ENOENT),
             };
             self.state.lock().options.congestion = known;
@@ -337,9 +349,12 @@ impl Tcp {
             10 if number == 0 && !closed => return Err(Errno::EINVAL),
             10 => options.window_clamp = if number == 0 { 0 } else { number.max(1152) },
             12 => options.quick_ack = on,
-            16 | 17 => {
+            16 => options.is_thin = within(0, 1)? != 0,
+            17 => {
                 within(0, 1)?;
             }
+            // TCP_QUEUE_SEQ, TCP_REPAIR_OPTIONS.
+            21 | 22 => return Err(Errno::EINVAL),
             18 => options.user_timeout = within(0, i32::MAX)?,
             // Fast open is off, as `tcp_fastopen` says.
             23 if number >= 0 && (closed || listens) => return Err(Errno::EOPNOTSUPP),
@@ -347,7 +362,7 @@ impl Tcp {
             30 => return Err(Errno::EOPNOTSUPP),
             25 => options.not_sent_low_water = number.cast_unsigned(),
             36 => options.queue_report = within(0, 1)? != 0,
-            14 | 19..=22 | 38 => return Err(Errno::EPERM),
+            14 | 19 | 20 | 29 => return Err(Errno::EPERM),
             31 => return Err(Errno::ENOENT),
             _ => return Err(Errno::ENOPROTOOPT),
         }
@@ -402,7 +417,10 @@ fn deferral(seconds: i32) -> i32 {
         return 0;
     }
     let (mut total, mut step) = (1, 1);
-    while total < seconds {
+    // The number of repetitions is kept in a byte.
+    let mut count = 1;
+    while total < seconds && count < 255 {
+        count += 1;
         step = (step * 2).min(120);
         total += step;
     }

@@ -9,7 +9,7 @@ use super::base::Base;
 use super::buffer::Buffer;
 use super::checksum::Sum;
 use super::datagram::{Ends, Inbox};
-use super::endpoint::{Endpoint, Local};
+use super::endpoint::{Endpoint, Family, Local};
 use super::frame::Label;
 use super::ip::icmp::Trouble;
 use super::ip::{ICMP, ICMPV6};
@@ -305,6 +305,10 @@ impl Socket for Udp {
                 100..=104 => Ok(0i32.to_ne_bytes().to_vec()),
                 _ => Err(Errno::ENOPROTOOPT),
             };
+        }
+        if matches!((level, name), (0, 14)) || (level, name) == (41, 24) && self.base.family == Family::V6 {
+            let remote = self.state.lock().remote;
+            return self.base.path_mtu(remote);
         }
         if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
             return Ok(self.inbox.peek_offset().0.to_ne_bytes().to_vec());
