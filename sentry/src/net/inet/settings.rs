@@ -604,6 +604,10 @@ impl Settings {
             };
             return self.change_group(name == 20, (IpAddr::V6(group), device));
         }
+        // What is not known at all is told before a length that cannot be.
+        if matches!(name, 9 | 10 | 12..=15 | 37..=41 | 52 | 63..=65 | 68 | 69 | 71 | 79) {
+            return Err(Errno::ENOPROTOOPT);
+        }
         let number = number(value)?;
         let on = number != 0;
         match name {
