@@ -13,7 +13,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use chitin_core::lock::{Level, SpinGuard, SpinLock};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Descriptors of one message (`SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
@@ -184,12 +184,24 @@ fn candidates() -> BTreeMap<usize, Candidate> {
     all.collect()
 }
 
-/// Lets go of sockets that can be reached through one another alone. Called with no lock held.
+/// Lets go of sockets that can be reached through one another alone. Called with no lock held; one who comes while another
+/// collects, as the collector itself does when it closes sockets, leaves it to look once more.
 pub(super) fn collect() {
-    static RUNNING: AtomicBool = AtomicBool::new(false);
-    if SOCKETS.lock().is_empty() || RUNNING.swap(true, Ordering::AcqRel) {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    if SOCKETS.lock().is_empty() || ASKED.fetch_add(1, Ordering::AcqRel) != 0 {
         return;
     }
+    let mut answered = 1;
+    loop {
+        collect_once();
+        match ASKED.compare_exchange(answered, 0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return,
+            Err(asked) => answered = asked,
+        }
+    }
+}
+
+fn collect_once() {
     let mut met = Vec::new();
     let mut garbage = Vec::new();
     {
@@ -223,5 +235,4 @@ pub(super) fn collect() {
     }
     drop(met);
     drop(garbage);
-    RUNNING.store(false, Ordering::Release);
 }
