@@ -34,6 +34,9 @@ struct Cpu {
     weight: u32,
 }
 
+/// Slack of timers that nobody set.
+const DEFAULT_SLACK_NS: u64 = 50_000;
+
 /// What a container's files tell of it.
 pub(super) struct View {
     container: Arc<Container>,
@@ -465,6 +468,24 @@ impl ProcTask for Subject {
         let mut tids: Vec<u32> = threads.iter().map(|task| self.viewer.shown(task.tid())).collect();
         tids.sort_unstable();
         tids
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let tree = self.process.container.tree();
+        let children = tree.members.get(&self.process.pid()).map(|member| member.children.clone());
+        drop(tree);
+        children.unwrap_or_default().into_iter().map(|pid| self.viewer.shown(pid)).collect()
+    }
+
+    fn timer_slack_ns(&self) -> u64 {
+        self.task.as_ref().map_or(0, |task| task.timer_slack_ns.load(Ordering::Relaxed))
+    }
+
+    fn set_timer_slack_ns(&self, value: u64) {
+        if let Some(task) = &self.task {
+            let value = if value == 0 { DEFAULT_SLACK_NS } else { value };
+            task.timer_slack_ns.store(value, Ordering::Relaxed);
+        }
     }
 
     fn mm(&self) -> Option<Arc<Mm>> {

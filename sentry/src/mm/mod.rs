@@ -39,6 +39,7 @@ mod leaf;
 mod limits;
 mod locked;
 mod map;
+mod pagemap;
 pub mod pressure;
 mod protect;
 mod remap;

@@ -5,6 +5,7 @@ use super::{ImageLayout, Mm};
 use crate::fs::OpenFile;
 use crate::platform::Perm;
 use crate::user::UserAddr;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -66,6 +67,12 @@ pub struct AreaInfo {
     pub name: Vec<u8>,
     /// Pages present.
     pub resident_pages: u64,
+    /// Those of them that are no file's and not shared.
+    pub private_pages: u64,
+    /// It is locked in memory.
+    pub locked: bool,
+    /// `VmFlags` of `/proc/PID/smaps`.
+    pub flags: String,
 }
 
 impl Mm {
@@ -130,6 +137,9 @@ impl Mm {
                 file: range.and_then(|range| range.file.clone()),
                 name: name.to_vec(),
                 resident_pages: private + resident_of_file(start, area),
+                private_pages: private,
+                locked: area.flags.contains(AreaFlags::LOCKED),
+                flags: flag_names(area),
             }
         };
         state.areas.iter().map(info).collect()
@@ -161,6 +171,37 @@ impl Mm {
         let old = core::mem::replace(&mut self.state.lock().layout, layout);
         drop(old);
     }
+}
+
+/// `VmFlags` (proc_pid_smaps(5)): two letters and a blank each.
+fn flag_names(area: &Area) -> String {
+    let (perm, flags) = (area.perm, area.flags);
+    let shared = area.source.is_shared();
+    let may_write = flags.contains(AreaFlags::MAY_WRITE) || !shared;
+    let accounted = !shared && perm.contains(Perm::WRITE) && !flags.contains(AreaFlags::NO_RESERVE);
+    let names = [
+        (perm.contains(Perm::READ), "rd "),
+        (perm.contains(Perm::WRITE), "wr "),
+        (perm.contains(Perm::EXECUTE), "ex "),
+        (shared, "sh "),
+        (true, "mr "),
+        (may_write, "mw "),
+        (true, "me "),
+        (shared, "ms "),
+        (flags.contains(AreaFlags::GROWS_DOWN), "gd "),
+        (flags.contains(AreaFlags::LOCKED), "lo "),
+        (flags.contains(AreaFlags::SEQUENTIAL), "sr "),
+        (flags.contains(AreaFlags::RANDOM), "rr "),
+        (flags.contains(AreaFlags::DONT_FORK), "dc "),
+        (accounted, "ac "),
+        (flags.contains(AreaFlags::NO_RESERVE), "nr "),
+        (flags.contains(AreaFlags::WIPE_ON_FORK), "wf "),
+        (flags.contains(AreaFlags::DONT_DUMP), "dd "),
+        (flags.contains(AreaFlags::HUGE), "hg "),
+        (flags.contains(AreaFlags::NO_HUGE), "nh "),
+        (flags.contains(AreaFlags::SEALED), "sl "),
+    ];
+    names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect()
 }
 
 /// Pages of the file behind an area that are in the cache. The space maps them when they are touched.

@@ -11,7 +11,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt::Write as _;
 
 /// Most bytes of arguments or environment that are shown.
 const MAX_STRINGS: u64 = 1 << 20;
@@ -53,7 +52,7 @@ pub(super) fn exe(task: &dyn ProcTask) -> Result<LinkTarget, Errno> {
     mm.exe().map(LinkTarget::File).ok_or(Errno::ENOENT)
 }
 
-fn area_line(cx: &FsCx<'_>, task: &dyn ProcTask, area: &AreaInfo) -> String {
+pub(super) fn area_line(cx: &FsCx<'_>, task: &dyn ProcTask, area: &AreaInfo) -> String {
     let attr = (area.file.as_ref().and_then(|file| file.node()))
         .and_then(|node| node.ops.attr(cx).ok())
         .unwrap_or_default();
@@ -89,20 +88,4 @@ pub(super) fn maps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno>
     check_seen(task, cx)?;
     let areas = task.mm().map(|mm| mm.areas()).unwrap_or_default();
     Ok(areas.iter().map(|area| area_line(cx, task, area)).collect::<String>().into_bytes())
-}
-
-/// `/proc/PID/smaps`.
-pub(super) fn smaps(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
-    check_seen(task, cx)?;
-    let mut out = String::new();
-    for area in task.mm().map(|mm| mm.areas()).unwrap_or_default() {
-        out.push_str(&area_line(cx, task, &area));
-        let size = (area.end - area.start) / 1024;
-        let rss = area.resident_pages * 4;
-        let lines = [("Size", size), ("KernelPageSize", 4), ("MMUPageSize", 4), ("Rss", rss), ("Pss", rss)];
-        for (name, kib) in lines {
-            let _ = writeln!(out, "{:<16}{kib:8} kB", format!("{name}:"));
-        }
-    }
-    Ok(out.into_bytes())
 }

@@ -7,10 +7,12 @@
 //! | `process` | `/proc/PID` and `/proc/PID/task/TID` |
 //! | `status` | `stat`, `statm`, `status`, `limits` |
 //! | `mem` | the memory itself |
-//! | `memory` | `maps`, `smaps`, `cmdline`, `environ`, `auxv` |
+//! | `memory` | `maps`, `cmdline`, `environ`, `auxv` |
+//! | `smaps` | `smaps`, `smaps_rollup` |
+//! | `pagemap` | a word for each page |
 //! | `descriptors` | `fd`, `fdinfo` |
 //! | `id_maps` | `uid_map`, `gid_map`, `setgroups` |
-//! | `mounts` | `mounts`, `mountinfo` |
+//! | `mounts` | `mounts`, `mountinfo`, `mountstats` |
 //! | `cpu` | `cpuinfo` |
 //! | `system` | `meminfo`, `cpuinfo`, `stat`, `uptime` and the like |
 //! | `sysctl` | `/proc/sys` |
@@ -22,8 +24,10 @@ mod mem;
 mod memory;
 mod mounts;
 mod net;
+mod pagemap;
 mod process;
 mod root;
+mod smaps;
 mod source;
 mod status;
 mod sysctl;

@@ -117,6 +117,20 @@ pub(super) fn mounts(_cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Err
     Ok(out.into_bytes())
 }
 
+/// `/proc/PID/mountstats`.
+pub(super) fn mountstats(_cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
+    let mut out = String::new();
+    for (mount, path) in reachable(task)? {
+        let device = if mount.source.is_empty() {
+            String::from("no device")
+        } else {
+            format!("device {}", escape(&mount.source))
+        };
+        let _ = writeln!(out, "{device} mounted on {path} with fstype {}", mount.superblock.fs.type_name());
+    }
+    Ok(out.into_bytes())
+}
+
 /// `/proc/PID/mountinfo`.
 pub(super) fn mountinfo(cx: &FsCx<'_>, task: &dyn ProcTask) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();

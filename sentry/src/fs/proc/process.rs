@@ -2,9 +2,10 @@
 
 use super::id_maps::{IdMap, SetGroupsFile};
 use super::mem::Mem;
+use super::pagemap::PageMap;
 use super::root::parse_id;
 use super::source::{ProcSource, ProcTask};
-use super::{descriptors, inode, memory, mounts, status};
+use super::{descriptors, inode, memory, mounts, smaps, status};
 use crate::abi::Errno;
 use crate::fs::node::LinkTarget;
 use crate::fs::pseudo::{Contents, Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, StaticDir, Text};
@@ -68,7 +69,11 @@ impl Listing for Threads {
         let thread = self.source.task(tid).ok_or(Errno::ENOENT)?;
         let creds = thread.creds();
         let meta = Meta::new(self.dev, inode(tid, 2), 0o555).owned(creds.euid, creds.egid);
-        Ok(PseudoDir::node(meta, StaticDir(thread_files(self.dev, &thread))))
+        let mut files = thread_files(self.dev, &thread);
+        let told = Meta::new(self.dev, inode(tid, 37), 0o444).owned(creds.euid, creds.egid);
+        let text = Text(move |_: &FsCx<'_>| -> Result<Vec<u8>, Errno> { Ok(children(&*thread)) });
+        files.insert("children", PseudoFile::node(told, text));
+        Ok(PseudoDir::node(meta, StaticDir(files)))
     }
 
     fn entries(&self, _cx: &FsCx<'_>) -> Result<Vec<Entry>, Errno> {
@@ -96,7 +101,10 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     text("environ", 15, 0o400, memory::environ);
     text("auxv", 16, 0o400, memory::auxv);
     text("maps", 17, 0o444, memory::maps);
-    text("smaps", 18, 0o444, memory::smaps);
+    text("smaps", 18, 0o444, smaps::smaps);
+    text("smaps_rollup", 34, 0o444, smaps::smaps_rollup);
+    text("mountstats", 35, 0o400, mounts::mountstats);
+    text("cpuset", 36, 0o444, |_, _| Ok(b"/\n".to_vec()));
     text("mounts", 19, 0o444, mounts::mounts);
     text("mountinfo", 20, 0o444, mounts::mountinfo);
     text("cgroup", 21, 0o444, |_, _| Ok(b"0::/\n".to_vec()));
@@ -118,6 +126,10 @@ fn thread_files(dev: u64, task: &Arc<dyn ProcTask>) -> BTreeMap<&'static str, Ar
     files.insert("setgroups", PseudoFile::node(meta(31, 0o644), SetGroupsFile(task.clone())));
     let mem_meta = meta(32, 0o100_600);
     files.insert("mem", Node::new(mem_meta.into_ops(), NodeKind::File(Arc::new(Mem(task.clone())))));
+    let pagemap = Arc::new(PageMap(task.clone()));
+    files.insert("pagemap", Node::new(meta(38, 0o100_400).into_ops(), NodeKind::File(pagemap)));
+    files.insert("oom_adj", PseudoFile::node(meta(42, 0o644), OomAdj(task.clone())));
+    files.insert("timerslack_ns", PseudoFile::node(meta(43, 0o666), TimerSlack(task.clone())));
     files.insert("comm", PseudoFile::node(meta(40, 0o644), Comm(task.clone())));
     files.insert("oom_score_adj", PseudoFile::node(meta(41, 0o644), OomScoreAdj(task.clone())));
     for (name, file) in [("cwd", 50), ("root", 51), ("exe", 52)] {
@@ -177,6 +189,71 @@ impl Contents for Comm {
     }
 }
 
+/// `/proc/PID/task/TID/children`.
+fn children(task: &dyn ProcTask) -> Vec<u8> {
+    task.children().iter().map(|pid| format!("{pid} ")).collect::<alloc::string::String>().into_bytes()
+}
+
+/// `oom_adj`, which goes from -17 (never) to 15: the older name of `oom_score_adj`.
+struct OomAdj(Arc<dyn ProcTask>);
+
+impl Contents for OomAdj {
+    fn read(&self, _cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        let value = match self.0.info().oom_score_adj {
+            1000 => 15,
+            value => value * 17 / 1000,
+        };
+        Ok(format!("{value}\n").into_bytes())
+    }
+
+    fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
+        let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+        let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        if !(-17..=15).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        let score = if value == 15 { 1000 } else { value * 1000 / 17 };
+        set_oom_score_adj(&*self.0, cx, score)
+    }
+}
+
+/// `timerslack_ns`, of the thread; 0 is the default.
+struct TimerSlack(Arc<dyn ProcTask>);
+
+impl TimerSlack {
+    /// Of others it is told and set with `CAP_SYS_NICE`.
+    fn check(&self, cx: &FsCx<'_>) -> Result<(), Errno> {
+        let may = self.0.is_of(cx.caller.pid) || cx.creds.has(crate::security::Capability::SysNice);
+        if may { Ok(()) } else { Err(Errno::EPERM) }
+    }
+}
+
+impl Contents for TimerSlack {
+    fn read(&self, cx: &FsCx<'_>) -> Result<Vec<u8>, Errno> {
+        self.check(cx)?;
+        Ok(format!("{}\n", self.0.timer_slack_ns()).into_bytes())
+    }
+
+    fn write(&self, cx: &FsCx<'_>, bytes: &[u8]) -> Result<(), Errno> {
+        let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+        let value: u64 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        self.check(cx)?;
+        self.0.set_timer_slack_ns(value);
+        Ok(())
+    }
+}
+
+/// # Errors
+/// `EACCES` for less than before without `CAP_SYS_RESOURCE`.
+fn set_oom_score_adj(task: &dyn ProcTask, cx: &FsCx<'_>, value: i32) -> Result<(), Errno> {
+    let lowers = value < task.info().oom_score_adj;
+    if lowers && !cx.creds.has(crate::security::Capability::SysResource) {
+        return Err(Errno::EACCES);
+    }
+    task.set_oom_score_adj(value);
+    Ok(())
+}
+
 struct OomScoreAdj(Arc<dyn ProcTask>);
 
 impl Contents for OomScoreAdj {
@@ -190,11 +267,6 @@ impl Contents for OomScoreAdj {
         if !(-1000..=1000).contains(&value) {
             return Err(Errno::EINVAL);
         }
-        let lowers = value < self.0.info().oom_score_adj;
-        if lowers && !cx.creds.has(crate::security::Capability::SysResource) {
-            return Err(Errno::EACCES);
-        }
-        self.0.set_oom_score_adj(value);
-        Ok(())
+        set_oom_score_adj(&*self.0, cx, value)
     }
 }

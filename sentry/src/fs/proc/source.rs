@@ -64,6 +64,15 @@ pub trait ProcTask: Send + Sync {
     /// Thread ids of its process, ascending.
     fn threads(&self) -> Vec<u32>;
 
+    /// Ids of the children of its process, in the order of their birth.
+    fn children(&self) -> Vec<u32>;
+
+    /// Slack of its timers in ns.
+    fn timer_slack_ns(&self) -> u64;
+
+    /// Sets the slack of its timers; 0 is the default.
+    fn set_timer_slack_ns(&self, value: u64);
+
     /// Address space; `None` for a zombie.
     fn mm(&self) -> Option<Arc<Mm>>;
 
