@@ -94,7 +94,7 @@ static void names(void)
     len = sizeof got;
     SHOW(getpeername(two, (void *)&got, &len));
     NUMBER(len);
-    SHOW(accept4(one, NULL, NULL, 1));
+    SHOW(syscall(SYS_accept4, one, NULL, NULL, 1));
     fcntl(one, F_SETFL, O_NONBLOCK);
     SHOW(accept(one, NULL, NULL));
     struct stat info;
