@@ -2,6 +2,7 @@
 #include "show.h"
 #include <mqueue.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 #define NAME "/case-queue"
 
@@ -171,8 +172,35 @@ static void waiting(void)
     mq_unlink(NAME);
 }
 
+static void limits(void)
+{
+    /* Of a user who has no queues, and no power to go beyond limits. */
+    setresuid(4321, 4321, 4321);
+    struct rlimit limit = {30000, 30000};
+    setrlimit(RLIMIT_MSGQUEUE, &limit);
+    struct mq_attr attr = {.mq_maxmsg = 10, .mq_msgsize = 1024};
+    mq_unlink("/case-one");
+    mq_unlink("/case-two");
+    mqd_t one = mq_open("/case-one", O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+    HOLDS(one >= 0);
+    mqd_t two = mq_open("/case-two", O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+    HOLDS(two >= 0);
+    SHOW(mq_open("/case-three", O_RDWR | O_CREAT | O_EXCL, 0600, &attr));
+    SHOW(mq_open("/case-three", O_RDWR | O_CREAT | O_EXCL, 0600, NULL));
+    mq_unlink("/case-one");
+    /* It is there for as long as somebody has it open. */
+    SHOW(mq_open("/case-three", O_RDWR | O_CREAT | O_EXCL, 0600, &attr));
+    mq_close(one);
+    sleep_ms(50);
+    WORKS(mq_open("/case-three", O_RDWR | O_CREAT | O_EXCL, 0600, &attr));
+    SHOW(mq_unlink("/case-two"));
+    SHOW(mq_unlink("/case-three"));
+    attr.mq_maxmsg = 11;
+    SHOW(mq_open("/case-four", O_RDWR | O_CREAT | O_EXCL, 0600, &attr));
+}
+
 static const struct test_case cases[] = {
-    {"queues", queues}, {"names", names}, {"notification", notification}, {"waiting", waiting},
+    {"queues", queues}, {"limits", limits}, {"names", names}, {"notification", notification}, {"waiting", waiting},
 };
 
 int main(int argc, char **argv) { return RUN_CASES(argc, argv, cases); }

@@ -15,6 +15,7 @@ use crate::ipc::mqueue::{Attributes, MqStream, Queue};
 use crate::security::Capability;
 use crate::signal::info::{Origin, SigInfo};
 use crate::signal::{From, Signal, send_to_process};
+use crate::task::Resource;
 use crate::time::clock::SystemClock;
 use crate::user::{UserAddr, UserPtr};
 use alloc::boxed::Box;
@@ -93,6 +94,7 @@ fn mq_open(cx: &mut Cx<'_>, name: UserAddr, flags: u32, mode: u32, attr: UserPtr
         Ok(node) => open_existing(&fs, node, flags)?,
         Err(Errno::ENOENT) if flags & O_CREAT != 0 => {
             let size = attr.map(|attr| size(cx, &names, attr)).transpose()?;
+            let size = (size, cx.task.rlimit(Resource::Msgqueue));
             match names.make(&fs, &name, mode & 0o7777 & !scope.fs.umask(), size) {
                 Err(Errno::EEXIST) if flags & O_EXCL == 0 => open_existing(&fs, names.find(&name)?, flags)?,
                 made => made?,

@@ -1,5 +1,6 @@
 //! [`MqueueFs`]: the queues of an IPC namespace by name, as the file system that is mounted at `/dev/mqueue`.
 
+use super::users::Users;
 use super::{Attributes, Queue};
 use crate::abi::Errno;
 use crate::cache::Mapping;
@@ -41,6 +42,7 @@ pub struct Limits {
 /// The queues of a namespace.
 pub struct Names {
     account: Arc<Account>,
+    users: Arc<Users>,
     dev: u64,
     next_ino: AtomicU64,
     names: SpinLock<BTreeMap<Vec<u8>, Arc<Node>>>,
@@ -77,6 +79,7 @@ impl Names {
         };
         Arc::new(Self {
             account: account.clone(),
+            users: Users::new(),
             dev,
             next_ino: AtomicU64::new(2),
             names: SpinLock::new(LEVEL, BTreeMap::new()),
@@ -102,23 +105,24 @@ impl Names {
         self.names.lock().get(name).cloned().ok_or(Errno::ENOENT)
     }
 
-    /// Makes a queue; `None` for the default size.
+    /// Makes a queue; `None` for the default size. The caller's user may have queues of `limit` bytes.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOSPC` at the limit of queues, `ENOMEM`.
+    /// `EEXIST`, `ENOSPC` at the limit of queues, `EMFILE` at that of bytes, `ENOMEM`.
     pub fn make(
         &self,
         cx: &FsCx<'_>,
         name: &[u8],
         mode: u32,
-        attributes: Option<Attributes>,
+        (attributes, limit): (Option<Attributes>, u64),
     ) -> Result<Arc<Node>, Errno> {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
         let attributes = attributes.unwrap_or_else(|| self.default_size());
         let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
-        let queue = Queue::new(cx, &self.account, (self.dev, ino), mode, attributes)?;
+        let claim = self.users.claim(cx.creds.uid, limit, attributes)?;
+        let queue = Queue::new(cx, (&self.account, claim), (self.dev, ino), mode, attributes)?;
         let node = Node::new(queue.clone(), NodeKind::File(Arc::new(QueueFile(queue))));
         let mut names = self.names.lock();
         if names.contains_key(name) {
@@ -225,7 +229,7 @@ impl DirNode for Root {
 
     fn create(&self, cx: &FsCx<'_>, name: &[u8], what: &NewNode, mode: u32) -> Result<Arc<Node>, Errno> {
         match what {
-            NewNode::File => self.0.make(cx, name, mode, None),
+            NewNode::File => self.0.make(cx, name, mode, (None, u64::MAX)),
             _ => Err(Errno::EPERM),
         }
     }

@@ -1,5 +1,6 @@
 //! [`Queue`]: the messages of one POSIX message queue.
 
+use super::users::Claim;
 use crate::abi::Errno;
 use crate::fs::{Attr, FsCx, NodeOps, SetAttr, TimeSpec};
 use crate::ipc::Account;
@@ -81,6 +82,7 @@ pub struct Queue {
     /// Tasks that sleep for a message: they come before a notification.
     pub receivers: AtomicUsize,
     _memory: Taken,
+    _claim: Claim,
 }
 
 impl Queue {
@@ -90,7 +92,7 @@ impl Queue {
     /// `ENOMEM`.
     pub(super) fn new(
         cx: &FsCx<'_>,
-        account: &Arc<Account>,
+        (account, claim): (&Arc<Account>, Claim),
         (dev, ino): (u64, u64),
         mode: u32,
         attributes: Attributes,
@@ -111,6 +113,7 @@ impl Queue {
         Ok(Arc::new(Self {
             attributes,
             _memory: account.take(512)?,
+            _claim: claim,
             account: account.clone(),
             dev,
             ino,
