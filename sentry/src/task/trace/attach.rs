@@ -94,6 +94,7 @@ pub fn detach(task: &Arc<Task>, signal: u32) {
     release(task, signal);
     if ended.is_some() {
         crate::task::exit::after_detach(&mut tree, task);
+        tree.settle(task.tid());
     }
 }
 
