@@ -13,10 +13,12 @@
 //! | `descriptors` | `fd`, `fdinfo` |
 //! | `id_maps` | `uid_map`, `gid_map`, `setgroups` |
 //! | `mounts` | `mounts`, `mountinfo`, `mountstats` |
+//! | `config` | `config.gz` |
 //! | `cpu` | `cpuinfo` |
 //! | `system` | `meminfo`, `cpuinfo`, `stat`, `uptime` and the like |
 //! | `sysctl` | `/proc/sys` |
 
+mod config;
 mod cpu;
 mod descriptors;
 mod id_maps;

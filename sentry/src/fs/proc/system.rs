@@ -1,5 +1,6 @@
 //! Figures of the sandbox: `meminfo`, `cpuinfo`, `stat`, `uptime` and the like.
 
+use super::config;
 use super::source::ProcSource;
 use crate::abi::Errno;
 use crate::fs::FsCx;
@@ -48,7 +49,10 @@ pub(super) fn files(source: &Arc<dyn ProcSource>, dev: u64) -> BTreeMap<&'static
             Text(move |_: &FsCx<'_>| -> Result<Vec<u8>, Errno> { Ok(make(&*source).into_bytes()) });
         (name, PseudoFile::node(Meta::new(dev, ino, 0o444), contents))
     };
-    (100..).zip(FILES).map(file).collect()
+    let mut files: BTreeMap<_, _> = (100..).zip(FILES).map(file).collect();
+    let config = Text(|_: &FsCx<'_>| -> Result<Vec<u8>, Errno> { Ok(config::archive()) });
+    files.insert("config.gz", PseudoFile::node(Meta::new(dev, 140, 0o444), config));
+    files
 }
 
 /// `/proc/keys` and `/proc/key-users` (keyrings(7)).
