@@ -2,6 +2,7 @@
 #include "show.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -56,6 +57,27 @@ static void files(void)
     SHOW(open("/proc/self/fdinfo/x", O_RDONLY));
     SHOW(open("/proc/self/fdinfo/03", O_RDONLY));
     HOLDS(open("/proc/self/fdinfo/0", O_WRONLY) == -1 || geteuid() == 0);
+}
+
+static void locks(void)
+{
+    enter_scratch();
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    struct stat info;
+    fstat(fd, &info);
+    SHOW(flock(fd, LOCK_EX));
+    struct flock own = {.l_type = F_WRLCK, .l_start = 10, .l_len = 5}, description = {.l_type = F_RDLCK, .l_start = 100};
+    SHOW(fcntl(fd, F_SETLK, &own));
+    SHOW(fcntl(fd, F_OFD_SETLK, &description));
+    char path[64], line[512], kind[16], advice[16], mode[16], device[64], last[32];
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    FILE *file = fopen(path, "r");
+    int number, pid;
+    long start;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "lock: %d: %15s %15s %15s %d %63s %ld %31s", &number, kind, advice, mode, &pid, device, &start, last) == 8)
+            printf("  %d %s %s %s mine %d file %d from %ld to %s\n", number, kind, advice, mode, pid == getpid(), strtoul(strrchr(device, ':') + 1, NULL, 10) == info.st_ino, start, last);
+    fclose(file);
 }
 
 static void counters(void)
@@ -154,7 +176,7 @@ static void processes(void)
 }
 
 static const struct test_case cases[] = {
-    {"files", files}, {"counters", counters}, {"timers", timers}, {"epolls", epolls}, {"watches", watches}, {"processes", processes},
+    {"files", files}, {"locks", locks}, {"counters", counters}, {"timers", timers}, {"epolls", epolls}, {"watches", watches}, {"processes", processes},
 };
 
 int main(int argc, char **argv) { return RUN_CASES(argc, argv, cases); }

@@ -519,6 +519,10 @@ impl ProcTask for Subject {
         Some(OpenFile::new(FileBody::Stream(stream, None), 0))
     }
 
+    fn shown(&self, number: u32) -> u32 {
+        self.viewer.shown(number)
+    }
+
     fn describe_pidfd(&self, file: &OpenFile, out: &mut String) {
         let Ok(process) = PidFd::process_of(file) else { return };
         if process.is_reaped() {

@@ -56,10 +56,32 @@ impl Record {
     }
 }
 
+/// A lock of a whole file (flock(2)).
+struct Whole {
+    owner: usize,
+    mode: Mode,
+    /// The process that took it.
+    pid: u32,
+}
+
+/// A lock, as `/proc/PID/fdinfo` tells it.
+pub struct Held {
+    /// `FLOCK `, `POSIX ` or `OFDLCK`.
+    pub kind: &'static str,
+    /// How.
+    pub mode: Mode,
+    /// The process, -1 for open file descriptions.
+    pub pid: i32,
+    /// First byte.
+    pub start: u64,
+    /// Last byte, `None` for the end of the file however long.
+    pub last: Option<u64>,
+}
+
 /// The locks of one file.
 #[derive(Default)]
 pub struct NodeLocks {
-    whole: Vec<(usize, Mode)>,
+    whole: Vec<Whole>,
     records: Vec<Record>,
     released: Arc<WaitQueue>,
 }
@@ -150,12 +172,17 @@ fn wait_for(
 ///
 /// # Errors
 /// [`NotLocked`].
-pub fn flock(node: &Arc<Node>, owner: usize, mode: Option<Mode>, wait: Wait<'_>) -> Result<(), NotLocked> {
+pub fn flock(
+    node: &Arc<Node>,
+    (owner, pid): (usize, u32),
+    mode: Option<Mode>,
+    wait: Wait<'_>,
+) -> Result<(), NotLocked> {
     // A change of mode gives the old lock up first, as on Linux.
     let mut gave_up = false;
     node.state.with_locks(|locks| {
         let before = locks.whole.len();
-        locks.whole.retain(|(other, held)| *other != owner || Some(*held) == mode);
+        locks.whole.retain(|held| held.owner != owner || Some(held.mode) == mode);
         gave_up = locks.whole.len() != before;
     });
     if gave_up {
@@ -164,19 +191,48 @@ pub fn flock(node: &Arc<Node>, owner: usize, mode: Option<Mode>, wait: Wait<'_>)
     let Some(mode) = mode else { return Ok(()) };
     wait_for(node, wait, || {
         node.state.with_locks(|locks| {
-            if locks.whole.iter().any(|(other, _)| *other == owner) {
+            if locks.whole.iter().any(|held| held.owner == owner) {
                 return Some(Ok(()));
             }
-            let free = locks.whole.iter().all(|(_, held)| *held == Mode::Shared && mode == Mode::Shared);
+            let free = locks.whole.iter().all(|held| held.mode == Mode::Shared && mode == Mode::Shared);
             if !free {
                 return None;
             }
             if locks.whole.len() >= LOCKS_MAX {
                 return Some(Err(NotLocked::Errno(Errno::ENOLCK)));
             }
-            locks.whole.push((owner, mode));
+            locks.whole.push(Whole { owner, mode, pid });
             Some(Ok(()))
         })
+    })
+}
+
+/// The locks that were taken by an open file description, and by the processes of a descriptor table on the file.
+#[must_use]
+pub fn held(node: &Arc<Node>, description: usize, table: usize) -> Vec<Held> {
+    if !node.state.has_locks() {
+        return Vec::new();
+    }
+    node.state.with_locks(|locks| {
+        let whole = locks.whole.iter().filter(|held| held.owner == description).map(|held| Held {
+            kind: "FLOCK ",
+            mode: held.mode,
+            pid: held.pid.cast_signed(),
+            start: 0,
+            last: None,
+        });
+        let own = |record: &&Record| match record.owner {
+            Owner::Process(owner) => owner == table,
+            Owner::Description(owner) => owner == description,
+        };
+        let records = locks.records.iter().filter(own).map(|record| Held {
+            kind: if matches!(record.owner, Owner::Process(_)) { "POSIX " } else { "OFDLCK" },
+            mode: record.mode,
+            pid: record.pid,
+            start: record.start,
+            last: (record.end != u64::MAX).then(|| record.end.saturating_sub(1)),
+        });
+        whole.chain(records).collect()
     })
 }
 
@@ -268,7 +324,7 @@ pub fn lock(node: &Arc<Node>, wanted: &Record, wait: Wait<'_>) -> Result<(), Not
 /// Releases every flock(2) and OFD lock of an open file description.
 pub(crate) fn release_owner(node: &Arc<Node>, owner: usize) {
     release(node, |locks| {
-        locks.whole.retain(|(other, _)| *other != owner);
+        locks.whole.retain(|held| held.owner != owner);
         locks.records.retain(|record| record.owner != Owner::Description(owner));
     });
 }

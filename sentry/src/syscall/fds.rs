@@ -329,7 +329,7 @@ fn flock(cx: &mut Cx<'_>, fd: Fd, operation: u32) -> SysResult {
     let waiter = cx.waiter();
     let wait = if operation & NONBLOCK != 0 { Wait::No } else { Wait::For(&waiter) };
     file.set_locked();
-    locked(lock::flock(node, file.lock_owner(), mode, wait), Errno::EAGAIN)
+    locked(lock::flock(node, (file.lock_owner(), cx.task.pid()), mode, wait), Errno::EAGAIN)
 }
 
 fn lseek(cx: &mut Cx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {

@@ -4,13 +4,16 @@ use super::process::check_seen;
 use super::root::parse_id;
 use super::source::ProcTask;
 use crate::abi::Errno;
+use crate::fs::filesystem::device_parts;
 use crate::fs::node::LinkTarget;
 use crate::fs::pseudo::{Entry, Listing, Meta, PseudoDir, PseudoFile, PseudoLink, Text};
-use crate::fs::{FdTable, FileBody, FsCx, Node};
+use crate::fs::{FdTable, FileBody, FsCx, Node, OpenFile, lock};
 use crate::syscall::Fd;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 struct Fds {
     meta: Meta,
@@ -72,6 +75,33 @@ impl Listing for Fds {
     }
 }
 
+/// A line for each lock that was taken by this file or by its process, as in `/proc/locks` (proc_locks(5)).
+fn describe_locks(
+    cx: &FsCx<'_>,
+    task: &dyn ProcTask,
+    file: &OpenFile,
+    out: &mut String,
+) -> Result<(), Errno> {
+    let Some(node) = file.node() else { return Ok(()) };
+    let held = lock::held(node, file.lock_owner(), Arc::as_ptr(&table(task)?).addr());
+    if held.is_empty() {
+        return Ok(());
+    }
+    let attr = node.ops.attr(cx)?;
+    let (major, minor) = device_parts(attr.dev);
+    for (number, lock) in (1..).zip(held) {
+        let mode = if lock.mode == lock::Mode::Shared { "READ" } else { "WRITE" };
+        let pid = u32::try_from(lock.pid).map_or(-1, |pid| task.shown(pid).cast_signed());
+        let last = lock.last.map_or_else(|| String::from("EOF"), |last| format!("{last}"));
+        let (kind, ino, start) = (lock.kind, attr.ino, lock.start);
+        let _ = writeln!(
+            out,
+            "lock:\t{number}: {kind} ADVISORY  {mode} {pid} {major:02x}:{minor:02x}:{ino} {start} {last}"
+        );
+    }
+    Ok(())
+}
+
 impl Listing for FdInfos {
     fn lookup(&self, _cx: &FsCx<'_>, name: &[u8]) -> Result<Arc<Node>, Errno> {
         let fd = named(name)?;
@@ -93,6 +123,7 @@ impl Listing for FdInfos {
                 };
                 let mut text =
                     format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n");
+                describe_locks(cx, &*task, &entry.file, &mut text)?;
                 if let FileBody::Stream(stream, _) = entry.file.body() {
                     stream.fdinfo(&mut text);
                 }

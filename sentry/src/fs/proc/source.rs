@@ -102,6 +102,9 @@ pub trait ProcTask: Send + Sync {
     /// The file behind `/proc/PID/ns/NAME`; `None` for a zombie.
     fn namespace(&self, name: &str) -> Option<Arc<OpenFile>>;
 
+    /// The number shown here of the process that callers are known by as `number`.
+    fn shown(&self, number: u32) -> u32;
+
     /// What `fdinfo` says of a descriptor of a process, by the numbers that are shown here.
     fn describe_pidfd(&self, file: &OpenFile, out: &mut String);
 
