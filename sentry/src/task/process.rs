@@ -286,16 +286,14 @@ impl Process {
         let _kill = self.container.changed.register(&sleeper.waker());
         let mut told = self.container.oom_kills();
         loop {
-            // Whoever ends sets it and is reaped with the tree locked: once it is seen, all of that has happened.
-            let status = {
-                let _tree = self.container.tree();
-                self.status()
-            };
+            let status = self.status();
             let kills = self.container.oom_kills();
             if kills != core::mem::replace(&mut told, kills) {
                 short();
             }
             if let Some(status) = status {
+                // Whoever ends sets it and is reaped with the tree locked: after this, all of that has happened.
+                drop(self.container.tree());
                 return status;
             }
             sleeper.park(None);
