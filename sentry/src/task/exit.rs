@@ -71,7 +71,10 @@ pub(crate) fn release_memory(task: &Task, mm: &Arc<Mm>, sleeper: &Sleeper) {
         futex::robust::exit(&user, robust, task.shown(task.tid()));
     }
     let clear = task.take_clear_child_tid();
-    if !clear.is_null() && user.write(UserPtr::<u32>::new(clear), &0).is_ok() {
+    // Nobody waits in memory that nobody else has, as on Linux: beside the caller's count there is that of the task. To copy a
+    // page for it would cost those most who end for want of memory.
+    let is_shared = Arc::strong_count(mm) > 2;
+    if is_shared && !clear.is_null() && user.write(UserPtr::<u32>::new(clear), &0).is_ok() {
         // glibc waits with a shared futex, others with a private one.
         for scope in [futex::Scope::Shared, futex::Scope::Private] {
             if let Ok(key) = futex::Key::new(&user, clear, scope) {
