@@ -18,6 +18,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 /// What those that slept are ahead of others at most.
 const CREDIT_NS: u64 = 2_000_000;
+/// What a new thread is behind others: were it ahead, those who make ever more of them would keep all others from running.
+const DEBIT_NS: u64 = 1_000_000;
 /// How much less another fair thread must have used to be put in the place of the running one.
 const MARGIN_NS: u64 = 500_000;
 /// Turn of a real-time thread among those of its priority.
@@ -163,7 +165,7 @@ impl RunQueue {
         }
         match how {
             Arrival::Woken => used = later(used, least.wrapping_sub(clock::tsc_ticks(CREDIT_NS))),
-            Arrival::New => used = least,
+            Arrival::New => used = least.wrapping_add(clock::tsc_ticks(DEBIT_NS)),
             Arrival::Ready | Arrival::Behind => {}
         }
         it.standing.used.store(used, Relaxed);
