@@ -249,10 +249,9 @@ fn space_of(cx: &Cx<'_>, pid: u32) -> Result<Arc<Mm>, Errno> {
     if pid == 0 {
         return Ok(cx.mm.clone());
     }
-    let container = cx.task.container();
-    let Some(task) = container.task(pid) else {
+    let Some(task) = cx.task.find_task(pid) else {
         // It has ended, and its memory is gone already.
-        return Err(if container.process(pid).is_some() { Errno::EINVAL } else { Errno::ESRCH });
+        return Err(if cx.task.find_process(pid).is_some() { Errno::EINVAL } else { Errno::ESRCH });
     };
     if !super::remote::may_access(cx, &task) {
         return Err(Errno::EPERM);
