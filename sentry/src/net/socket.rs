@@ -257,6 +257,11 @@ pub trait Socket: Send + Sync {
     /// Where a filter of what comes in can be put (`SO_ATTACH_FILTER`).
     fn filter(&self) -> &Slot;
 
+    /// Whether what it receives goes through the filter: where it does not, none can be attached.
+    fn runs_filter(&self) -> bool {
+        true
+    }
+
     /// What is ready.
     fn poll(&self, table: Option<&mut PollTable>) -> PollMask;
 

@@ -3,6 +3,7 @@
 use super::{Cx, SysResult};
 use crate::abi::Errno;
 use crate::bpf::{Instruction, MAX_LEN};
+use crate::net::Socket;
 use crate::net::filter::{Program, Slot};
 use crate::user::{UserAddr, UserPtr};
 use alloc::vec::Vec;
@@ -32,7 +33,14 @@ fn read(cx: &Cx<'_>, slot: &Slot, at: UserAddr, len: usize) -> Result<Program, E
 }
 
 /// Sets one of these options; `None` when it is another one.
-pub(super) fn set(cx: &Cx<'_>, slot: &Slot, name: i32, at: UserAddr, len: usize) -> Option<SysResult> {
+pub(super) fn set(
+    cx: &Cx<'_>,
+    socket: &dyn Socket,
+    name: i32,
+    at: UserAddr,
+    len: usize,
+) -> Option<SysResult> {
+    let slot = socket.filter();
     if !matches!(name, SO_ATTACH_FILTER | SO_DETACH_FILTER | SO_LOCK_FILTER | SO_ATTACH_BPF) {
         return None;
     }
@@ -42,6 +50,7 @@ pub(super) fn set(cx: &Cx<'_>, slot: &Slot, name: i32, at: UserAddr, len: usize)
         }
         let value = cx.user().read(UserPtr::<i32>::new(at))?;
         match name {
+            SO_ATTACH_FILTER if !socket.runs_filter() => Err(Errno::EOPNOTSUPP),
             SO_ATTACH_FILTER => slot.set(Some(read(cx, slot, at, len)?)),
             SO_DETACH_FILTER => slot.set(None),
             SO_LOCK_FILTER => slot.lock(value != 0),

@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 const FAMILIES: &str =
     "AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route, sock_diag), AF_PACKET; the others answer EAFNOSUPPORT";
 const PAIRS: &str = "AF_UNIX; other families answer EOPNOTSUPP or EAFNOSUPPORT, as on Linux";
-const OPTIONS: &str = "no eBPF filters, no MSG_ZEROCOPY, no TCP fast open";
+const OPTIONS: &str = "no eBPF filters, none on TCP sockets (EOPNOTSUPP), no MSG_ZEROCOPY, no TCP fast open";
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
@@ -438,7 +438,7 @@ fn setsockopt(cx: &mut Cx<'_>, fd: Fd, level: i32, name: i32, at: UserAddr, len:
         return Ok(0);
     }
     if level == SOL_SOCKET
-        && let Some(result) = filters::set(cx, stream.socket().filter(), name, at, len)
+        && let Some(result) = filters::set(cx, &**stream.socket(), name, at, len)
     {
         return result;
     }

@@ -342,6 +342,10 @@ impl Socket for Tcp {
         &self.base.filter
     }
 
+    fn runs_filter(&self) -> bool {
+        false
+    }
+
     fn set_owner(&self, owner: Option<async_io::Send>) {
         Self::set_owner(self, owner);
     }
